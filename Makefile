@@ -1,0 +1,55 @@
+# Everything runs from .venv, which is set up once; an interrupted set-up starts over.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest
+PYTEST_FLAGS ?=
+MAKEFLAGS += --no-print-directory
+
+.PHONY: demo setup data test test-all test-gpu lint format clean
+
+demo: data  ## Set up, fetch the data, train the demo federation, write its report.
+	$(BIN)/fedrec simulate demo
+
+setup: $(READY)
+
+data: $(READY)
+	$(BIN)/fedrec data fetch movielens-100k
+
+test: $(READY)  ## The quick tests.
+	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)
+
+test-all: $(READY)  ## All tests that need no GPU; an unexpected skip is a failure.
+	$(MAKE) test PYTEST_FLAGS="--no-skips $(PYTEST_FLAGS)"
+	$(PYTEST) -m "(slow or statistical or e2e) and not gpu" --no-skips $(PYTEST_FLAGS)
+
+test-gpu: $(READY)  ## The tests that need a CUDA device.
+	$(PYTEST) -m gpu --no-skips $(PYTEST_FLAGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m common.flower_config
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what setting up and tools made; runs stay.
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp exists only after a whole set-up: without it the environment is made anew, with
+# an old one it is brought up to date.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		"error: Python 3.11 or newer is needed; set it with make PYTHON=...")'
+	@test -e $@ || $(PYTHON) -m venv --clear .venv
+	@rm -f $@
+	@echo "setting up .venv; this takes a few minutes, once"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+		-c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""A site: its agent owns data, sampling, the private step, the ledger and the release."""

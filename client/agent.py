@@ -1,0 +1,234 @@
+"""The site agent: it owns data, policy, ledger, sampling, private step and release.
+
+In a simulation the ClientApp calls it in its own process. Whatever the coordinator asks
+for passes here: policy first, then the ledger's budget, then training, and the charge is
+committed with the very bytes that leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from client.evaluation import evaluate_users
+from client.ledger import Ledger
+from client.local_training import train_plain, train_private
+from client.policy import SitePolicy, default_policy, simulated_policy
+from client.randomness import RandomSource, secure_source, seeded_source
+from client.release import (
+    ReleasePlan,
+    charge_release,
+    enforce_budget,
+    noisy_popularity,
+    stored_release,
+)
+from client.site_data import SiteData, load_site
+from common.adapters import Adapter, adapter_difference, adapter_of, adapter_sha256, load_adapter
+from common.build_recommender import build_recommender
+from common.config import RunConfig
+from common.errors import ConfigError, MessageError
+from common.messages import (
+    EvaluateReply,
+    EvaluateRequest,
+    PopularityReply,
+    PopularityRequest,
+    TrainReply,
+    TrainRequest,
+)
+from common.noise_plan import popularity_event, round_event
+from common.privacy_units import Unit, make_units
+from common.recommender import Recommender
+from common.release_record import COUNTS_TENSOR, ReleaseRecord, counts_payload, payload_sha256
+
+LEDGER_FILE = "ledger.sqlite"
+UNIT = "user"
+
+
+class SiteAgent:
+    """One site in one run; see the module's docstring."""
+
+    def __init__(self, data: SiteData, config: RunConfig, policy: SitePolicy, ledger: Ledger):
+        """Binds the site's data, limits and ledger to the run's configuration.
+
+        Args:
+            data: The site's own users.
+            config: The run's configuration; its hash must be in every request.
+            policy: The site's limits.
+            ledger: The site's lifelong record.
+        """
+        self.data = data
+        self.config = config
+        self.policy = policy
+        self.ledger = ledger
+        self.splits = data.splits(config.data.split, config.data.seed)
+        self.units: list[Unit] = make_units(self.splits, max_history=config.model.max_history)
+
+    def popularity(self, request: PopularityRequest) -> PopularityReply:
+        """Releases the site's popularity counts, once per run."""
+        self._check(request.config_sha256)
+        event = popularity_event(self.config)
+        plan = ReleasePlan(request.run, 0, "popularity", event, divisor=1.0, max_grad_norm=1.0)
+        stored = stored_release(self.ledger, plan)
+        if stored is None:
+            enforce_budget(self.ledger, plan, self.policy)
+            counts = noisy_popularity(
+                self.units,
+                len(self.data.catalogue),
+                noise_multiplier=0.0 if event is None else event.noise_multiplier,
+                noise=None if event is None else self._source("popularity", 0),
+            )
+            stored = charge_release(
+                self.ledger, plan, counts_payload(counts), self.config, self.data.site
+            )
+        tensors, record = stored
+        return PopularityReply(
+            site=self.data.site,
+            config_sha256=request.config_sha256,
+            counts=tensors[COUNTS_TENSOR],
+            release=record,
+            declared_units=self.data.declared_units,
+        )
+
+    def train(self, request: TrainRequest) -> TrainReply:
+        """Trains one round from the received adapter and releases the update."""
+        self._check(request.config_sha256)
+        expected = self.data.declared_units * self.config.privacy.sample_rate
+        plan = ReleasePlan(
+            request.run,
+            request.server_round,
+            "update",
+            round_event(self.config),
+            divisor=expected if self.config.is_private else 1.0,
+            max_grad_norm=self.config.privacy.max_grad_norm,
+        )
+        stored = stored_release(self.ledger, plan)
+        if stored is None:
+            enforce_budget(self.ledger, plan, self.policy)
+            update = self._trained_update(request, expected)
+            stored = charge_release(self.ledger, plan, update, self.config, self.data.site)
+        tensors, record = stored
+        return TrainReply(
+            site=self.data.site,
+            server_round=request.server_round,
+            config_sha256=request.config_sha256,
+            update=tensors,
+            release=record,
+            declared_units=self.data.declared_units,
+        )
+
+    def evaluate(self, request: EvaluateRequest) -> EvaluateReply:
+        """Answers exact metric sums, where the policy lets them leave (lab only)."""
+        self._check(request.config_sha256)
+        self.policy.check_metrics()
+        recommender = self._loaded(request.adapter, request.item_prior)
+        sums = evaluate_users(recommender, self.splits, request.stage)
+        payload: Adapter = {"sums": np.array(list(vars(sums).values()), dtype=np.float32)}
+        record = ReleaseRecord(
+            site=self.data.site,
+            run=request.run,
+            server_round=request.server_round,
+            kind="metrics",
+            mode=self.config.privacy.mode,
+            mechanism="exact_lab_only",
+            noise_multiplier=0.0,
+            max_grad_norm=0.0,
+            sample_rate=1.0,
+            steps=1,
+            sampling="none",
+            divisor=1.0,
+            tensors=["sums"],
+            bytes=payload["sums"].nbytes,
+            payload_sha256=payload_sha256(payload),
+            delta=self.config.privacy.target_delta,
+        )
+        return EvaluateReply(
+            site=self.data.site,
+            server_round=request.server_round,
+            config_sha256=request.config_sha256,
+            sums=sums,
+            release=record,
+        )
+
+    def _check(self, config_sha256: str) -> None:
+        if config_sha256 != self.config.sha256():
+            raise MessageError(
+                f"request carries config hash {config_sha256[:12]}…, this site runs "
+                f"{self.config.sha256()[:12]}…; start both with the same configuration"
+            )
+        self.policy.check_run(self.config)
+
+    def _trained_update(self, request: TrainRequest, expected_units: float) -> Adapter:
+        recommender = self._loaded(request.adapter, request.item_prior)
+        sampling = self._source("sampling", request.server_round)
+        if self.config.is_private:
+            noise = self._source("noise", request.server_round)
+            train_private(
+                recommender,
+                self.units,
+                self.config,
+                expected_units=expected_units,
+                sampling=sampling,
+                noise=noise,
+            )
+        else:
+            train_plain(recommender, self.units, self.config, sampling=sampling)
+        return adapter_difference(adapter_of(recommender), request.adapter)
+
+    def _source(self, purpose: str, server_round: int) -> RandomSource:
+        """Secure randomness; seeded only in mode `none` (no claim) or a marked run."""
+        if self.config.is_private and not self.config.privacy.insecure_seeded_noise:
+            return secure_source()
+        return seeded_source(
+            self.config.federation.seed, self.data.site, str(server_round), purpose
+        )
+
+    def _loaded(self, adapter: Adapter, item_prior: np.ndarray) -> Recommender:
+        """The process's recommender with `adapter` and the prior in place."""
+        recommender = build_recommender(self.config, self.data.catalogue)
+        load_adapter(recommender, adapter)
+        lora = {name: array for name, array in adapter.items() if name.startswith("lora.")}
+        recommender.keep_table_for(adapter_sha256(lora))
+        if len(item_prior):
+            recommender.set_item_prior(torch.from_numpy(np.array(item_prior)))
+        return recommender
+
+
+def agent_for(node_config: Mapping[str, object], config: RunConfig) -> SiteAgent:
+    """The agent of the node that `node_config` describes, kept for the process's life.
+
+    A deployed node names its folder as ``site-folder``; a simulated one has a
+    ``partition-id`` within ``data.sites_folder``.
+
+    Raises:
+        ConfigError: Neither is there.
+    """
+    folder = node_config.get("site-folder")
+    if folder is None:
+        if not config.data.sites_folder or "partition-id" not in node_config:
+            raise ConfigError(
+                ["data.sites_folder is empty; run `fedrec data partition --out FOLDER` and set it"]
+            )
+        partition = int(str(node_config["partition-id"]))
+        folder = Path(config.data.sites_folder) / f"site-{partition:04d}"
+    return _agent(Path(str(folder)), config)
+
+
+@lru_cache(maxsize=64)
+def _agent(folder: Path, config: RunConfig) -> SiteAgent:
+    data = load_site(folder)
+    policy = simulated_policy(config) if data.simulated else default_policy()
+    return SiteAgent(data, config, policy, open_ledger(folder, data.catalogue.sha256))
+
+
+def open_ledger(folder: Path, catalogue_sha256: str) -> Ledger:
+    """The lifelong ledger in a site's folder; it is begun where there is none."""
+    return Ledger(folder / LEDGER_FILE, unit=UNIT, dataset_fingerprint=catalogue_sha256)
+
+
+def forget_agents() -> None:
+    """Drops the agents that this process keeps; their sites may go away now."""
+    _agent.cache_clear()

@@ -1,0 +1,106 @@
+"""A site's own data: read from its folder, checked again, and split in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from common.check_report import CheckReport
+from common.errors import DataError
+from common.holdout import UserSplit, hold_out
+from common.interactions import Catalogue, Interactions, Users, build_catalogue, build_dataset
+from common.site_folder import (
+    INTERACTIONS_FILE,
+    ITEMS_FILE,
+    MANIFEST_FILE,
+    USERS_FILE,
+    SiteManifest,
+    read_manifest,
+)
+from common.table_readers import read_table
+
+
+@dataclass(frozen=True, eq=False)
+class SiteData:
+    """What a site holds. Only `site`, `declared_units` and the catalogue are public.
+
+    Attributes:
+        site: Name of the site.
+        declared_units: Number of users that the site declares, a public figure.
+        simulated: Whether the site is part of a simulation on one machine.
+        catalogue: The public items, the same at every site.
+        interactions: The users' interactions; private.
+        users: The users' attributes; private.
+        report: What the checks left out; private.
+    """
+
+    site: str
+    declared_units: int
+    simulated: bool
+    catalogue: Catalogue
+    interactions: Interactions
+    users: Users
+    report: CheckReport
+
+    def splits(self, split: str, seed: int) -> list[UserSplit]:
+        """The users' temporal hold-out; see `common.holdout.hold_out`."""
+        return hold_out(self.interactions, self.catalogue, split=split, seed=seed)
+
+
+def load_site(folder: Path) -> SiteData:
+    """Read and check a site's folder (format: `common.site_folder`).
+
+    Raises:
+        DataError: A file is missing or damaged, the catalogue is not the declared one, or the
+            site has no users.
+    """
+    if not folder.is_dir():
+        remedy = "make it with `fedrec data partition`"
+        raise DataError(f"{folder}: no such site folder; {remedy}")
+    manifest = read_manifest(folder / MANIFEST_FILE, SiteManifest)
+    catalogue = _load_catalogue(folder, manifest)
+    interactions = read_table(folder / INTERACTIONS_FILE)
+    if interactions.num_rows == 0:
+        raise DataError(
+            f"{folder}: site {manifest.site!r} has no users; give it data or leave it out"
+        )
+    users_file = folder / USERS_FILE
+    dataset = build_dataset(
+        manifest.dataset,
+        interactions,
+        catalogue,
+        read_table(users_file) if users_file.exists() else None,
+        min_interactions=manifest.min_interactions,
+    )
+    return SiteData(
+        site=manifest.site,
+        declared_units=manifest.declared_units,
+        simulated=manifest.simulated,
+        catalogue=catalogue,
+        interactions=dataset.interactions,
+        users=dataset.users,
+        report=dataset.report,
+    )
+
+
+def _load_catalogue(folder: Path, manifest: SiteManifest) -> Catalogue:
+    """The catalogue that the manifest names, or the folder's own where that is absent."""
+    named = folder / manifest.catalogue
+    path = (named if named.is_file() else folder / ITEMS_FILE).resolve()
+    if not path.is_file():
+        raise DataError(f"{named}: no such file; restore the catalogue beside the site's folder")
+    status = path.stat()
+    catalogue = _cached_catalogue(path, status.st_mtime_ns, status.st_size)
+    if catalogue.sha256 != manifest.catalogue_sha256:
+        raise DataError(
+            f"{path}: catalogue has SHA-256 {catalogue.sha256}, {folder / MANIFEST_FILE} declares "
+            f"{manifest.catalogue_sha256}; use the federation's catalogue"
+        )
+    return catalogue
+
+
+@lru_cache(maxsize=4)
+def _cached_catalogue(path: Path, modified_ns: int, size: int) -> Catalogue:
+    """One catalogue object for all sites of a process; a changed file is read anew."""
+    return build_catalogue(read_table(path))

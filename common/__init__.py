@@ -1,0 +1,1 @@
+"""What server, client and simulations share: data, model, accounting, messages."""

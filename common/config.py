@@ -1,0 +1,188 @@
+"""The one configuration of a run: frozen, complete, and checked before anything starts.
+
+A `RunConfig` is read from a TOML scenario, from Flower's flat run config and from
+``--set section.key=value``; `common.config_loading` does the reading and reports *all*
+faults at once. Every value is a number, a string or a boolean, so that every key can
+stand in ``[tool.flwr.app.config]``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+AUTO = "auto"
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A frozen section: unknown keys, wrong types, NaN and infinity are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which interactions, how they are split in time, how users spread over sites."""
+
+    dataset: str = Field(
+        "movielens-100k", min_length=1, description="movielens-100k, synthetic, or a folder"
+    )
+    split: Literal["leave_one_out", "last_fifth"] = "leave_one_out"
+    min_interactions: int = Field(3, ge=3, description="users with fewer are counted and left out")
+    seed: int = Field(0, ge=0, description="seeds tie-breaks and the partition, never noise")
+    sites: int = Field(10, ge=1, description="number of disjoint sites")
+    partition: Literal["equal", "dirichlet", "size_skewed"] = "equal"
+    partition_by: str = Field("genre", description="dirichlet: genre, or a user attribute")
+    partition_alpha: float = Field(0.5, gt=0, description="dirichlet/size_skewed concentration")
+    sites_folder: str = Field("", description="folder with one folder per site; empty: made")
+
+
+class ModelConfig(Section):
+    """The recommender: base weights, adapter, towers, objective."""
+
+    weights: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2", min_length=1, description="name or folder"
+    )
+    max_tokens: int = Field(32, ge=4, le=512, description="item text is cut after this many")
+    adapter: Literal["ffa", "fedit"] = Field("ffa", description="LoRA: A frozen, or both trained")
+    item_side: Literal["lora", "head", "both"] = Field("both", description="what is trained")
+    lora_layers: int = Field(2, ge=1, description="LoRA on the top-k BERT layers")
+    lora_rank: int = Field(8, ge=1, le=256)
+    lora_rows: int = Field(8, ge=1, description="candidate rows per unit with a LoRA gradient")
+    head: Literal["multi_lag", "bilinear"] = "multi_lag"
+    head_dim: int = Field(128, ge=2, description="width of the scored space")
+    head_hidden: int = Field(512, ge=0, description="hidden width of the towers' MLPs; 0: linear")
+    dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
+    objective: Literal["ranking", "click", "rating"] = "ranking"
+    max_history: int = Field(150, ge=1, description="most recent items that the user tower reads")
+    popularity_prior: bool = Field(True, description="release popularity once and use it")
+
+
+class PrivacyConfig(Section):
+    """The claim to be made and the mechanism that keeps it."""
+
+    mode: Literal["none", "local"] = "local"
+    unit: Literal["user"] = "user"
+    target_epsilon: float = Field(
+        8.0, gt=0, allow_inf_nan=True, description="for the whole run, all releases"
+    )
+    target_delta: float = Field(1e-4, gt=0, lt=1)
+    noise_multiplier: Positive | Literal["auto"] = Field(AUTO, description="σ; auto: calibrated")
+    max_grad_norm: float = Field(1.0, gt=0, description="C, over all trainable tensors jointly")
+    sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
+    targets_per_unit: int = Field(8, ge=1, description="m, bound on a unit's contribution")
+    negatives_per_unit: int = Field(64, ge=1, description="K, drawn inside the unit")
+    popularity_noise_multiplier: float = Field(2.0, gt=0, description="σ of the popularity release")
+    insecure_seeded_noise: bool = Field(False, description="tests only; voids the guarantee")
+
+
+class FederationConfig(Section):
+    """Rounds, local work, and how the server combines updates."""
+
+    rounds: int = Field(10, ge=1)
+    local_steps: int = Field(1, ge=1, description="steps per site and round")
+    units_per_step: int = Field(32, ge=1, description="mode none: units per step, shuffled")
+    local_optimizer: Literal["sgd", "adam"] = "sgd"
+    local_lr: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="local adam only")
+    lora_lr_scale: float = Field(1.0, gt=0, description="LoRA's step size relative to local_lr")
+    server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedadam"
+    server_lr: float = Field(0.01, gt=0)
+    server_momentum: float = Field(0.9, ge=0, lt=1)
+    weighting: Literal["equal", "declared"] = Field("equal", description="public weights only")
+    min_sites: int = Field(2, ge=1, description="fewer replies than this end the run")
+    round_deadline_s: float = Field(3600.0, gt=0)
+    seed: int = Field(0, ge=0, description="initialisation and the non-private sampler")
+
+
+class EvaluationConfig(Section):
+    """How the adapter is examined. Exact figures are for the lab only."""
+
+    every: int = Field(5, ge=0, description="validate each E rounds; 0: only at the end")
+    bootstrap_resamples: int = Field(2000, ge=100)
+    tie_seeds: int = Field(1, ge=1, description="seeds of the hold-out's tie-break at test")
+
+
+class EngineConfig(Section):
+    """What the run is computed with; it never changes what is computed."""
+
+    kind: Literal["inprocess", "flower"] = "inprocess"
+    device: str = Field(
+        "cpu", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
+    )
+    threads: int = Field(0, ge=0, description="torch threads; 0: all cores")
+
+
+class RunConfig(Section):
+    """Everything that defines a run. `sha256` travels in every message."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    federation: FederationConfig = FederationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    engine: EngineConfig = EngineConfig()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the run makes a differential-privacy claim."""
+        return self.privacy.mode != "none"
+
+    def to_flat(self) -> dict[str, int | float | str | bool]:
+        """Dotted keys and plain values, as Flower's run config wants them."""
+        dump = self.model_dump()
+        return {f"{s}.{key}": value for s, keys in dump.items() for key, value in keys.items()}
+
+    def sha256(self) -> str:
+        """SHA-256 over the canonical JSON of what defines the result (no engine, no path)."""
+        payload = self.model_dump(exclude={"engine": True, "data": {"sites_folder"}})
+        text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _check_across_keys(self) -> RunConfig:
+        faults = [fault.text for fault in cross_faults(self)]
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+
+class CrossFault(NamedTuple):
+    """A fault that only several keys together show.
+
+    Attributes:
+        keys: the dotted keys that it was found from; if one of them is at fault by
+            itself, this fault says nothing.
+        text: names the key, its value and the remedy.
+    """
+
+    keys: tuple[str, ...]
+    text: str
+
+
+def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Yield every fault across keys of `config`, each with its remedy."""
+    privacy, federation, mode = config.privacy, config.federation, "privacy.mode"
+    if config.is_private and math.isinf(privacy.target_epsilon):
+        yield CrossFault(
+            (mode, "privacy.target_epsilon"),
+            "privacy.target_epsilon must be finite in a private mode, got inf; "
+            "set a finite ε, or privacy.mode=none for a run without noise",
+        )
+    if config.is_private and config.model.dropout > 0:
+        yield CrossFault(
+            (mode, "model.dropout"),
+            f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
+            "set model.dropout=0",
+        )
+    if federation.min_sites > config.data.sites:
+        yield CrossFault(
+            ("federation.min_sites", "data.sites"),
+            f"federation.min_sites must be at most data.sites={config.data.sites}, "
+            f"got {federation.min_sites}; lower federation.min_sites",
+        )

@@ -1,0 +1,176 @@
+"""Read a `RunConfig` from a TOML scenario, from Flower's run config and from ``--set``.
+
+The three are laid over each other in that order, so that the most specific wins. All
+faults of all three are collected and raised as one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import tomli_w
+from pydantic import ValidationError
+
+from common.config import RunConfig, Section, cross_faults
+from common.config_faults import (
+    KEYS,
+    SECTIONS,
+    field_fault,
+    shown,
+    unknown_key_fault,
+    unknown_section_fault,
+)
+from common.errors import ConfigError
+
+SCHEMA_VERSION = 1
+"""Version of the layout of a configuration in TOML; a file may name it, or leave it out."""
+
+
+class _Given(NamedTuple):
+    value: object
+    source: str
+
+
+def load_config(
+    *,
+    scenario: Path | None = None,
+    flat: Mapping[str, object] | None = None,
+    overrides: Sequence[str] = (),
+) -> RunConfig:
+    """Return the configuration that scenario, flat config and overrides give together.
+
+    Args:
+        scenario: TOML file with the sections of `RunConfig`; None: the defaults.
+        flat: dotted keys with plain values, Flower's run config; laid over the scenario.
+        overrides: ``section.key=value`` each, laid over the two; the value is read as
+            TOML, and as plain text where it is no TOML scalar.
+
+    Returns:
+        The checked, frozen configuration; what nobody gave has its default.
+
+    Raises:
+        ConfigError: with *all* faults, each with its name, its value and the remedy.
+    """
+    faults: list[str] = []
+    given: dict[str, _Given] = {}
+    if scenario is not None:
+        given.update(_from_scenario(scenario, faults))
+    for key, value in (flat or {}).items():
+        given[key] = _Given(value, "the run config")
+    given.update(_from_overrides(overrides, faults))
+    config, bad_keys = _validate(given, faults)
+    faults.extend(
+        fault.text for fault in cross_faults(config) if bad_keys.isdisjoint(fault.keys)
+    )
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def config_to_toml(config: RunConfig) -> str:
+    """Return `config` as TOML that `load_config` reads back to an equal configuration."""
+    return tomli_w.dumps({"schema_version": SCHEMA_VERSION, **config.model_dump()})
+
+
+def _validate(given: Mapping[str, _Given], faults: list[str]) -> tuple[RunConfig, set[str]]:
+    """Return the configuration of all valid keys, and the known keys that are at fault.
+
+    A key at fault has its default in the configuration, so that the checks across keys
+    can still run on what is valid.
+    """
+    by_section: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    for key, (value, source) in given.items():
+        section, _, name = key.partition(".")
+        if key in KEYS:
+            by_section[section][name] = value
+        else:
+            faults.append(unknown_key_fault(key, value, source))
+    sections: dict[str, Section] = {}
+    bad_keys: set[str] = set()
+    for section, model in SECTIONS.items():
+        bad_names = _bad_names(model, by_section[section])
+        for name in bad_names:
+            key = f"{section}.{name}"
+            faults.append(field_fault(key, *given[key]))
+            bad_keys.add(key)
+            del by_section[section][name]
+        sections[section] = model.model_validate(by_section[section])
+    return RunConfig.model_construct(None, **sections), bad_keys
+
+
+def _bad_names(model: type[Section], values: Mapping[str, object]) -> list[str]:
+    """Return the names in `values` that `model` refuses, each once, in the model's order."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        refused = {str(fault["loc"][0]) for fault in error.errors(include_url=False)}
+        return [name for name in model.model_fields if name in refused]
+    return []
+
+
+def _from_scenario(path: Path, faults: list[str]) -> dict[str, _Given]:
+    source = path.name
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        faults.append(f"scenario {path} cannot be read: {reason}; check its path")
+        return {}
+    except UnicodeDecodeError:
+        faults.append(f"scenario {path} is not UTF-8 text; save it as UTF-8")
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        faults.append(f"scenario {path} is not valid TOML: {error}; correct that line")
+        return {}
+    given: dict[str, _Given] = {}
+    for section, keys in document.items():
+        if section == "schema_version":
+            faults.extend(_schema_fault(keys, source))
+        elif not isinstance(keys, dict):
+            faults.append(
+                f"{section} = {shown(keys)} stands outside any section in {source}; "
+                f"put it under one of {', '.join(f'[{name}]' for name in SECTIONS)}"
+            )
+        elif section not in SECTIONS:
+            faults.append(unknown_section_fault(section, source))
+        else:
+            given.update({f"{section}.{key}": _Given(v, source) for key, v in keys.items()})
+    return given
+
+
+def _schema_fault(version: object, source: str) -> list[str]:
+    if version == SCHEMA_VERSION and not isinstance(version, bool):
+        return []
+    return [
+        f"schema_version must be {SCHEMA_VERSION}, got {shown(version)} in {source}; "
+        "it was written by another version of fedrec: use that version, or rewrite it"
+    ]
+
+
+def _from_overrides(overrides: Sequence[str], faults: list[str]) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        key = key.strip()
+        if not equals or "." not in key:
+            faults.append(
+                f"--set {shown(override)} is not of the form section.key=value; "
+                "write for instance --set privacy.target_epsilon=4"
+            )
+            continue
+        given[key] = _Given(_scalar(text.strip()), "--set")
+    return given
+
+
+def _scalar(text: str) -> int | float | str | bool:
+    """Return `text` read as one TOML scalar; as it stands, if it is none."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    value = document.get("value")
+    is_one_scalar = len(document) == 1 and isinstance(value, int | float | str | bool)
+    return value if is_one_scalar else text  # type: ignore[return-value]  # checked above

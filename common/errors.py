@@ -1,0 +1,92 @@
+"""Every error that fedrec raises on purpose.
+
+The tree::
+
+    FedrecError                  exit code 2: one clear line (what, where, the remedy)
+    ├── ConfigError              the run's configuration is wrong; lists *all* faults
+    ├── DataError                interactions, items or users cannot be used as they are
+    ├── WeightsError             base weights are missing or are not the expected ones
+    ├── MessageError             a message between server and site breaks the contract
+    ├── RunFolderError           a run's folder is missing, damaged or cannot be written
+    ├── FederationError          the run cannot go on (too few sites, no finite update, …)
+    ├── PrivacyError             a privacy claim cannot be made or kept
+    │   ├── CalibrationError     no noise multiplier reaches the asked (ε, δ)
+    │   ├── UnknownEventError    an accountant met an event that it has no theorem for
+    │   ├── SelfTestError        the private step does not do what it claims
+    │   └── LedgerError          the site's ledger is damaged, locked or inconsistent
+    └── Refusal                  a site says no: it trains nothing and releases nothing
+        ├── BudgetRefusal        the release would pass the site's (ε, δ) limit
+        └── PolicyRefusal        the site's policy does not allow what was asked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FedrecError(Exception):
+    """Root of all errors a user, an operator or a peer can cause."""
+
+    exit_code = 2
+
+
+class ConfigError(FedrecError):
+    """The configuration is wrong; `faults` names every fault with value and remedy."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        plural = "fault" if len(self.faults) == 1 else "faults"
+        lines = "".join(f"\n  - {fault}" for fault in self.faults)
+        super().__init__(f"configuration has {len(self.faults)} {plural}:{lines}")
+
+
+class DataError(FedrecError):
+    """Interactions, items or users cannot be used as they are."""
+
+
+class WeightsError(FedrecError):
+    """Base weights are missing or are not the expected ones."""
+
+
+class MessageError(FedrecError):
+    """A message between server and site breaks the contract of `common.messages`."""
+
+
+class RunFolderError(FedrecError):
+    """A run's folder is missing, damaged or cannot be written."""
+
+
+class FederationError(FedrecError):
+    """The run cannot go on: too few sites, no finite update, a missed deadline."""
+
+
+class PrivacyError(FedrecError):
+    """A privacy claim cannot be made or kept."""
+
+
+class CalibrationError(PrivacyError):
+    """No noise multiplier reaches the asked (ε, δ)."""
+
+
+class UnknownEventError(PrivacyError):
+    """An accountant met an event that it has no theorem for."""
+
+
+class SelfTestError(PrivacyError):
+    """The private step does not do what it claims."""
+
+
+class LedgerError(PrivacyError):
+    """The site's ledger is damaged, locked or inconsistent."""
+
+
+class Refusal(FedrecError):
+    """A site says no. It trained nothing and released nothing."""
+
+
+class BudgetRefusal(Refusal):
+    """The release would pass the site's (ε, δ) limit."""
+
+
+class PolicyRefusal(Refusal):
+    """The site's policy does not allow what was asked."""

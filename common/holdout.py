@@ -1,0 +1,136 @@
+"""The temporal hold-out: which of a user's interactions train, validate and test.
+
+Each user is split alone, ordered by (timestamp, seeded hash of user and item), so that the
+split depends neither on the partition into sites, nor on the order of rows, nor on other
+users. Ties are never broken by item id or file order: on MovieLens-100K that alone moves
+the figures of a model by half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import DataError
+from common.interactions import Catalogue, Float32Array, Int64Array, Interactions
+
+MIN_INTERACTIONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ItemSequence:
+    """Chronological interactions of one user.
+
+    Attributes:
+        items: int64[n], index into the catalogue.
+        ratings: float32[n].
+        timestamps: int64[n], unix seconds, non-decreasing.
+    """
+
+    items: Int64Array
+    ratings: Float32Array
+    timestamps: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, eq=False)
+class UserSplit:
+    """One user's interactions: `train`, then `validation`, then `test` in time."""
+
+    user_id: str
+    train: ItemSequence
+    validation: ItemSequence
+    test: ItemSequence
+
+
+def hold_out(
+    interactions: Interactions,
+    catalogue: Catalogue,
+    *,
+    split: str,
+    seed: int,
+) -> list[UserSplit]:
+    """Split every user's interactions in time.
+
+    ``leave_one_out``: the last is test, the second-last validation, the rest trains.
+    ``last_fifth``: of n interactions the last ⌊n/5⌋ are test, the ⌊n/10⌋ before them
+    validation (each at least one), the rest (at least one) trains.
+
+    Args:
+        interactions: Checked interactions of any set of users.
+        catalogue: The catalogue that `interactions.item` indexes.
+        split: ``leave_one_out`` or ``last_fifth``.
+        seed: Seeds the order of interactions with equal timestamps, nothing else.
+
+    Returns:
+        One split for each user, in the order of `interactions.user_ids`.
+
+    Raises:
+        DataError: The split is unknown, or a user has fewer than 3 interactions.
+    """
+    if split not in ("leave_one_out", "last_fifth"):
+        raise DataError(f"unknown split {split!r}; use leave_one_out or last_fifth")
+    order = _chronological(interactions, catalogue, seed)
+    users = len(interactions.user_ids)
+    lengths = np.bincount(interactions.user, minlength=users)
+    if users and lengths.min() < MIN_INTERACTIONS:
+        short = int(lengths.argmin())
+        raise DataError(
+            f"user {interactions.user_ids[short]!r} has {lengths[short]} interactions, a split "
+            f"needs {MIN_INTERACTIONS}; build the data set with min_interactions ≥ 3"
+        )
+    ends = np.cumsum(lengths)
+    return [
+        _split_user(interactions, user, order[ends[user] - lengths[user] : ends[user]], split)
+        for user in range(users)
+    ]
+
+
+def _split_user(
+    interactions: Interactions, user: int, rows: npt.NDArray[np.intp], split: str
+) -> UserSplit:
+    n = len(rows)
+    test, validation = (1, 1) if split == "leave_one_out" else (max(1, n // 5), max(1, n // 10))
+    first_test = n - test
+    first_validation = first_test - validation
+    return UserSplit(
+        user_id=interactions.user_ids[user],
+        train=_sequence(interactions, rows[:first_validation]),
+        validation=_sequence(interactions, rows[first_validation:first_test]),
+        test=_sequence(interactions, rows[first_test:]),
+    )
+
+
+def _sequence(interactions: Interactions, rows: npt.NDArray[np.intp]) -> ItemSequence:
+    return ItemSequence(
+        interactions.item[rows], interactions.rating[rows], interactions.timestamp[rows]
+    )
+
+
+def _chronological(
+    interactions: Interactions, catalogue: Catalogue, seed: int
+) -> npt.NDArray[np.intp]:
+    """Rows sorted by user, timestamp and tie hash."""
+    by_time = np.lexsort((interactions.timestamp, interactions.user))
+    user, time = interactions.user[by_time], interactions.timestamp[by_time]
+    same_as_next = (user[1:] == user[:-1]) & (time[1:] == time[:-1])
+    tied = np.zeros(len(user), dtype=np.bool_)
+    tied[1:] |= same_as_next
+    tied[:-1] |= same_as_next
+    tie_hash = np.zeros(len(user), dtype=np.uint64)
+    for row in by_time[tied]:
+        user_id = interactions.user_ids[interactions.user[row]]
+        tie_hash[row] = _tie_hash(seed, user_id, catalogue.item_ids[interactions.item[row]])
+    # The item index only decides where two 64-bit hashes are equal.
+    return np.lexsort((interactions.item, tie_hash, interactions.timestamp, interactions.user))
+
+
+def _tie_hash(seed: int, user_id: str, item_id: str) -> int:
+    text = json.dumps([seed, user_id, item_id])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

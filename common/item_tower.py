@@ -1,0 +1,108 @@
+"""The item tower: text → frozen BERT with LoRA in the top layers → masked mean.
+
+Only the layers that carry LoRA run here; what lies below comes from `FrozenPrefix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import BertModel
+
+from common.config import ModelConfig
+from common.frozen_prefix import FrozenPrefix
+
+LORA_TARGETS = ("query", "value")
+
+
+class ItemTower(nn.Module):
+    """BERT's top layers with LoRA over the cached prefix of every item text."""
+
+    def __init__(self, bert: BertModel, prefix: FrozenPrefix, config: ModelConfig, seed: int):
+        """Attaches LoRA to query and value of the top `config.lora_layers` layers.
+
+        Args:
+            bert: The frozen base model; its top layers are adapted in place.
+            prefix: Hidden states of the item texts below those layers.
+            config: Adapter kind, rank and depth; s = α/r is fixed at 1.
+            seed: Public seed of LoRA's A.
+        """
+        super().__init__()
+        total = int(bert.config.num_hidden_layers)
+        self.first_layer = total - config.lora_layers
+        self.prefix = prefix
+        self.peft: PeftModel = get_peft_model(
+            bert,
+            LoraConfig(
+                r=config.lora_rank,
+                lora_alpha=config.lora_rank,
+                lora_dropout=0.0,
+                bias="none",
+                target_modules=list(LORA_TARGETS),
+                layers_to_transform=list(range(self.first_layer, total)),
+                layers_pattern="layer",
+            ),
+        )
+        _draw_lora_a(self.peft, seed)
+        train_a = config.adapter == "fedit"
+        trained = config.item_side != "head"
+        for name, parameter in self.peft.named_parameters():
+            parameter.requires_grad_(
+                trained and ("lora_B" in name or ("lora_A" in name and train_a))
+            )
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The adapted BERT layers, lowest first."""
+        bert = cast(BertModel, self.peft.get_base_model())
+        return list(bert.encoder.layer)[self.first_layer :]
+
+    def forward(self, items: torch.Tensor) -> torch.Tensor:
+        """Text vectors of `items` under the current adapter.
+
+        Args:
+            items: ``[N]`` int64. Rows of one unit must be adjacent and equally many per
+                unit where per-unit gradients are taken.
+
+        Returns:
+            ``[N, d]`` masked means over tokens.
+        """
+        hidden, mask = self.prefix.gather(items)  # [N, T, d], [N, T]
+        attention = mask[:, None, None, :]
+        for layer in self.layers:
+            hidden = layer(hidden, attention)
+        weight = mask.to(hidden.dtype)[..., None]
+        return (hidden * weight).sum(1) / weight.sum(1)
+
+    @torch.no_grad()
+    def table(self, batch: int = 128) -> torch.Tensor:
+        """Text vectors ``[V, d]`` of the whole catalogue, without gradient."""
+        order = torch.argsort(self.prefix.lengths, stable=True)
+        table = torch.empty(len(order), self.prefix.states.shape[1])
+        for start in range(0, len(order), batch):
+            items = order[start : start + batch]
+            table[items] = self(items)
+        return table
+
+
+def _draw_lora_a(model: PeftModel, seed: int) -> None:
+    """Gives every LoRA A orthonormal rows from a public seed; B stays zero (FFA-LoRA)."""
+    named = {name: p for name, p in sorted(model.named_parameters()) if "lora_A" in name}
+    factors = orthonormal_factors([tuple(p.shape) for p in named.values()], seed)
+    with torch.no_grad():
+        for parameter, factor in zip(named.values(), factors, strict=True):
+            parameter.copy_(factor)
+
+
+def orthonormal_factors(shapes: Sequence[tuple[int, ...]], seed: int) -> list[torch.Tensor]:
+    """One ``[r, d]`` float32 matrix with orthonormal rows per shape, drawn in order."""
+    generator = torch.Generator().manual_seed(seed)
+    factors = []
+    for rank, width in shapes:
+        gaussian = torch.randn(width, rank, generator=generator, dtype=torch.float64)
+        factors.append(torch.linalg.qr(gaussian).Q.T.float())
+    return factors

@@ -1,0 +1,107 @@
+"""The typed messages between server and sites; `common.messages` hands them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from common.adapters import Adapter
+from common.metrics import MetricSums
+from common.release_record import ReleaseRecord
+
+Stage = Literal["validation", "test"]
+
+POPULARITY_ROUND = 0
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """The server asks a site to train.
+
+    Attributes:
+        run: name of the run.
+        server_round: 1 for the first round.
+        config_sha256: `RunConfig.sha256` of the server.
+        adapter: the global adapter, float32.
+        item_prior: ``[V]`` float32, or ``[0]`` when the run uses none.
+    """
+
+    run: str
+    server_round: int
+    config_sha256: str
+    adapter: Adapter
+    item_prior: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainReply:
+    """A site's release of one round: `update` is the new adapter minus the received one."""
+
+    site: str
+    server_round: int
+    config_sha256: str
+    update: Adapter
+    release: ReleaseRecord
+    declared_units: int
+
+
+@dataclass(frozen=True)
+class PopularityRequest:
+    """The server asks a site to release its popularity counts, once."""
+
+    run: str
+    config_sha256: str
+
+
+@dataclass(frozen=True)
+class PopularityReply:
+    """A site's popularity release: `counts` is ``[V]`` float32, noised unless mode is none."""
+
+    site: str
+    config_sha256: str
+    counts: npt.NDArray[np.float32]
+    release: ReleaseRecord
+    declared_units: int
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """The server asks a site to score its held-out targets with `adapter`."""
+
+    run: str
+    server_round: int
+    config_sha256: str
+    adapter: Adapter
+    item_prior: npt.NDArray[np.float32]
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class EvaluateReply:
+    """A site's exact metric sums: for the laboratory of a simulation only."""
+
+    site: str
+    server_round: int
+    config_sha256: str
+    sums: MetricSums
+    release: ReleaseRecord
+
+
+@dataclass(frozen=True)
+class RefusalReply:
+    """A site says no, or cannot; it released nothing.
+
+    Attributes:
+        site: the site, or empty when the fault came before it was known.
+        server_round: round of the request (0: popularity).
+        code: class name of the error, such as ``BudgetRefusal`` or ``DataError``.
+        reason: the error's one line.
+    """
+
+    site: str
+    server_round: int
+    code: str
+    reason: str

@@ -1,0 +1,69 @@
+"""The contract between server and sites: typed messages and their codecs.
+
+`encode_x` turns a message into a Flower RecordDict; `decode_x` reads one and checks, against
+what the receiver expects, its record names, keys, types, shapes, dtypes, sizes, round and
+configuration hash. Whatever is not as agreed raises `common.errors.MessageError`.
+"""
+
+from __future__ import annotations
+
+from common.message_types import (
+    POPULARITY_ROUND,
+    EvaluateReply,
+    EvaluateRequest,
+    PopularityReply,
+    PopularityRequest,
+    RefusalReply,
+    Stage,
+    TrainReply,
+    TrainRequest,
+)
+from common.reply_codecs import (
+    decode_evaluate_reply,
+    decode_popularity_reply,
+    decode_refusal,
+    decode_train_reply,
+    encode_evaluate_reply,
+    encode_popularity_reply,
+    encode_refusal,
+    encode_train_reply,
+    is_refusal,
+)
+from common.request_codecs import (
+    decode_evaluate_request,
+    decode_popularity_request,
+    decode_train_request,
+    encode_evaluate_request,
+    encode_popularity_request,
+    encode_train_request,
+)
+
+POPULARITY_QUERY = "query.popularity"
+
+__all__ = [
+    "POPULARITY_QUERY",
+    "POPULARITY_ROUND",
+    "EvaluateReply",
+    "EvaluateRequest",
+    "PopularityReply",
+    "PopularityRequest",
+    "RefusalReply",
+    "Stage",
+    "TrainReply",
+    "TrainRequest",
+    "decode_evaluate_reply",
+    "decode_evaluate_request",
+    "decode_popularity_reply",
+    "decode_popularity_request",
+    "decode_refusal",
+    "decode_train_reply",
+    "decode_train_request",
+    "encode_evaluate_reply",
+    "encode_evaluate_request",
+    "encode_popularity_reply",
+    "encode_popularity_request",
+    "encode_refusal",
+    "encode_train_reply",
+    "encode_train_request",
+    "is_refusal",
+]

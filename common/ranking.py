@@ -1,0 +1,112 @@
+"""Ranks of held-out targets among all candidates; equal scores count against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import DataError
+
+_CELLS_PER_CHUNK = 8_000_000  # bounds the [targets, V] comparison to some tens of MB
+
+
+def worst_ranks(
+    scores: NDArray[np.float32],
+    targets: Sequence[NDArray[np.int64]],
+    excluded: Sequence[NDArray[np.int64]],
+) -> list[NDArray[np.int64]]:
+    """Rank each user's targets among all items that are not in the user's history.
+
+    Only the history is excluded: with several targets the other targets stay in the list.
+    The ranks are the places in the *worst* list that agrees with the scores: of equal
+    scores, targets stand after all other candidates, and among themselves one by one. A NaN
+    score is as low as any score can be, so that a target with a NaN score comes last.
+
+    Args:
+        scores: float[U, V], higher is better.
+        targets: U arrays of item indices to be ranked, without repeats.
+        excluded: U arrays of item indices that are no candidates (the history, as far as it
+            is known at that time).
+
+    Returns:
+        U arrays of 1-based ranks, aligned with `targets`.
+
+    Raises:
+        DataError: lengths disagree, an item is outside the catalogue, or a target is in the
+            excluded history, where it could not be ranked.
+    """
+    users, items = scores.shape
+    _check_indices(users, items, targets, excluded)
+    clean = np.where(np.isnan(scores), -np.inf, scores)
+    others = np.ones((users, items), dtype=bool)  # candidates that are not targets
+    target_user, target_item = _flatten(targets)
+    others[_flatten(excluded)] = False
+    hidden = ~others[target_user, target_item]
+    if hidden.any():
+        user = int(target_user[hidden.argmax()])
+        item = int(target_item[hidden.argmax()])
+        raise DataError(
+            f"target item {item} of the user at position {user} is in that user's history, "
+            "so it is no candidate; remove repeated interactions before the hold-out"
+        )
+    others[target_user, target_item] = False
+    target_score = clean[target_user, target_item]
+    ranks = _candidates_at_or_above(clean, others, target_user, target_score)
+    ranks += _places_among_targets(target_user, target_score)
+    return np.split(ranks, np.cumsum([len(row) for row in targets])[:-1]) if users else []
+
+
+def _flatten(rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return row numbers and values, both int64[sum of lengths]."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    values = np.concatenate([*rows, np.zeros(0, dtype=np.int64)]).astype(np.int64)
+    return np.repeat(np.arange(len(rows), dtype=np.int64), lengths), values
+
+
+def _candidates_at_or_above(
+    scores: NDArray[np.float32],
+    others: NDArray[np.bool_],
+    user: NDArray[np.int64],
+    target_score: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """Count, for each of T targets, the other candidates that score at least as high."""
+    counts = np.zeros(len(user), dtype=np.int64)
+    chunk = max(1, _CELLS_PER_CHUNK // scores.shape[1])
+    for start in range(0, len(user), chunk):
+        rows = user[start : start + chunk]
+        above = scores[rows] >= target_score[start : start + chunk, None]  # [chunk, V]
+        counts[start : start + chunk] = (above & others[rows]).sum(axis=1)
+    return counts
+
+
+def _places_among_targets(
+    user: NDArray[np.int64], target_score: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Place each target (1-based) among the targets of its own user, best score first."""
+    order = np.lexsort((-target_score, user))
+    places = np.empty(len(user), dtype=np.int64)
+    first = np.searchsorted(user, user, side="left")  # `user` is sorted
+    places[order] = np.arange(len(user)) - first + 1
+    return places
+
+
+def _check_indices(
+    users: int,
+    items: int,
+    targets: Sequence[NDArray[np.int64]],
+    excluded: Sequence[NDArray[np.int64]],
+) -> None:
+    if len(targets) != users or len(excluded) != users:
+        raise DataError(
+            f"scores have {users} users, but targets {len(targets)} and histories "
+            f"{len(excluded)}; pass one row of each per user"
+        )
+    for name, rows in (("target", targets), ("history", excluded)):
+        values = _flatten(rows)[1]
+        if len(values) and (values.min() < 0 or values.max() >= items):
+            raise DataError(
+                f"a {name} item index is outside 0..{items - 1} "
+                f"(found {int(values.min())}..{int(values.max())}); use catalogue indices"
+            )

@@ -1,0 +1,1 @@
+"""The coordinator: rounds, aggregation and the run's records."""

@@ -1,0 +1,83 @@
+"""The Flower ServerApp: resolves the configuration, then runs the federation.
+
+`fedrec simulate` builds it with the run's folder and a listener. Under ``flwr run`` the
+module's `app` chooses the folder itself: ``FEDREC_RUN_FOLDER`` if that is set (the
+simulation's Flower engine sets it), else ``<UTC time>-<run id>`` under ``FEDREC_RUNS``, or
+under ``runs/`` of the working directory of the process that runs the ServerApp.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from common.config_loading import load_config
+from common.initial_adapter import initial_adapter
+from common.progress import ProgressListener
+from server.log_listener import LogListener
+from server.round_loop import run_rounds, wait_for_sites
+from server.run_records import RunRecords
+from server.strategy import FederatedAdapters
+
+RUN_FOLDER_VARIABLE = "FEDREC_RUN_FOLDER"
+RUNS_VARIABLE = "FEDREC_RUNS"
+SITES_DEADLINE_S = 60.0
+"""Seconds to wait for all of `data.sites` to connect."""
+
+
+def build_server_app(
+    *,
+    run_folder: Path | None = None,
+    listener: ProgressListener | None = None,
+    sites_deadline_s: float = SITES_DEADLINE_S,
+) -> ServerApp:
+    """Builds the ServerApp of one run.
+
+    Args:
+        run_folder: folder of the run, with no rounds in it yet; none: see the module.
+        listener: hears of progress; none: a line per round in Flower's log.
+        sites_deadline_s: seconds to wait for all sites to connect.
+
+    Returns:
+        An app whose run raises `FedrecError`, with one clear line, when it cannot go on.
+    """
+    server_app = ServerApp()
+
+    @server_app.main()
+    def main(grid: Grid, context: Context) -> None:
+        config = load_config(flat=context.run_config)
+        heard = listener if listener is not None else LogListener()
+        path = run_folder if run_folder is not None else default_run_folder(context.run_id)
+        run = unique_run_name(path, context.run_id)
+        deadline = min(sites_deadline_s, config.federation.round_deadline_s)
+        wait_for_sites(grid, config.data.sites, deadline)
+        records = RunRecords.start(path, config, run)
+        strategy = FederatedAdapters(config, run, initial_adapter(config), heard)
+        run_rounds(grid, strategy, records, heard)
+
+    return server_app
+
+
+def default_run_folder(run_id: int) -> Path:
+    """The folder of a run that ``flwr run`` started; see the module."""
+    if chosen := os.environ.get(RUN_FOLDER_VARIABLE):
+        return Path(chosen)
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return Path(os.environ.get(RUNS_VARIABLE) or "runs") / f"{moment}-{run_id}"
+
+
+def unique_run_name(path: Path, run_id: int) -> str:
+    """The folder's name and Flower's run id.
+
+    A site's ledger answers a release that it already charged with the same bytes, keyed by
+    the run's name: two runs must never share one, even in folders of the same name.
+    """
+    name = path.resolve().name[:100]
+    return name if name.endswith(str(run_id)) else f"{name}-{run_id}"
+
+
+app = build_server_app()

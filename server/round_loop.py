@@ -1,0 +1,159 @@
+"""The federation, on one screen: wait for sites, popularity, rounds, evaluation, stop."""
+
+from __future__ import annotations
+
+import time
+
+from flwr.app import ConfigRecord
+from flwr.serverapp.grid import Grid
+
+from common.config import RunConfig
+from common.errors import FederationError
+from common.item_prior import item_prior_from_counts
+from common.message_records import write_arrays
+from common.messages import POPULARITY_ROUND, Stage
+from common.progress import ProgressListener
+from server.round_record import (
+    EvaluationOutcome,
+    RoundClock,
+    RoundOutcome,
+    RoundRecord,
+    SiteRound,
+    too_few_sites,
+)
+from server.run_records import RunRecords
+from server.strategy import STAGE_KEY, FederatedAdapters
+
+NODE_POLL_S = 0.2
+
+
+def run_rounds(
+    grid: Grid, strategy: FederatedAdapters, records: RunRecords, listener: ProgressListener
+) -> None:
+    """Runs all rounds; after each, everything so far is on disk.
+
+    Raises:
+        FederationError: Fewer than `federation.min_sites` good replies in a round. The
+            round's record, with every site's fault, is written before.
+    """
+    config, deadline = strategy.config, strategy.config.federation.round_deadline_s
+    strategy.summary()
+    listener.run_started(config.federation.rounds)
+    if config.model.popularity_prior:
+        release_popularity(grid, strategy, records, listener)
+    arrays = write_arrays(strategy.adapter)
+    for server_round in range(1, config.federation.rounds + 1):
+        clock = RoundClock()
+        listener.round_started(server_round)
+        messages = strategy.configure_train(server_round, arrays, ConfigRecord(), grid)
+        replies = grid.send_and_receive(messages, timeout=deadline)
+        with records.releases_of(strategy):
+            new_arrays, _ = strategy.aggregate_train(server_round, replies)
+        outcome, evaluations = strategy.outcome, {}
+        if new_arrays is not None:
+            arrays = new_arrays
+            records.write_adapter(strategy.adapter, server_round)
+            records.write_checkpoint(strategy, server_round)
+            for stage in stages_due(server_round, config):
+                evaluations[stage] = _evaluate(grid, strategy, records, server_round, stage)
+        record = _record(strategy, server_round, clock, outcome, evaluations)
+        records.write_round(record)
+        listener.round_finished(record.to_json())
+        if strategy.fault is not None:
+            raise strategy.fault
+
+
+def release_popularity(
+    grid: Grid, strategy: FederatedAdapters, records: RunRecords, listener: ProgressListener
+) -> None:
+    """Asks for the popularity release once and keeps the item prior (round 0).
+
+    Raises:
+        FederationError: Fewer than `federation.min_sites` good replies; recorded before.
+    """
+    federation, clock = strategy.config.federation, RoundClock()
+    listener.message("asking every site for its popularity release")
+    messages = strategy.configure_popularity(grid)
+    replies = grid.send_and_receive(messages, timeout=federation.round_deadline_s)
+    with records.releases_of(strategy):
+        counts = strategy.aggregate_popularity(replies)
+    outcome = strategy.outcome
+    records.write_round(_record(strategy, POPULARITY_ROUND, clock, outcome, {}))
+    if outcome.ok < federation.min_sites:
+        raise too_few_sites(outcome, POPULARITY_ROUND, federation.min_sites)
+    strategy.item_prior = item_prior_from_counts(counts)
+
+
+def stages_due(server_round: int, config: RunConfig) -> tuple[Stage, ...]:
+    """Validation each `evaluation.every` rounds and after the last; test once, at the end."""
+    every, last = config.evaluation.every, server_round == config.federation.rounds
+    if last:
+        return ("validation", "test")
+    return ("validation",) if every and server_round % every == 0 else ()
+
+
+def wait_for_sites(grid: Grid, sites: int, deadline_s: float) -> None:
+    """Waits until `sites` nodes are connected; Flower alone would wait for ever.
+
+    Args:
+        grid: the grid of the run.
+        sites: `data.sites`.
+        deadline_s: seconds to wait at most.
+
+    Raises:
+        FederationError: Another number of nodes is there at the deadline.
+    """
+    end = time.monotonic() + deadline_s
+    while (nodes := len(list(grid.get_node_ids()))) < sites and time.monotonic() < end:
+        time.sleep(min(NODE_POLL_S, deadline_s))
+    if nodes != sites:
+        within = f" within {deadline_s:g} s" if nodes < sites else ""
+        raise FederationError(
+            f"{nodes} of data.sites={sites} sites appeared{within}; connect as many nodes as "
+            f"data.sites says (flwr run . --federation-config 'num-supernodes={sites}')"
+        )
+
+
+def _evaluate(
+    grid: Grid,
+    strategy: FederatedAdapters,
+    records: RunRecords,
+    server_round: int,
+    stage: Stage,
+) -> EvaluationOutcome:
+    """Exact evaluation of the current adapter; sites that fail are recorded, no more."""
+    config = ConfigRecord({STAGE_KEY: stage})
+    arrays = write_arrays(strategy.adapter)
+    messages = strategy.configure_evaluate(server_round, arrays, config, grid)
+    timeout = strategy.config.federation.round_deadline_s
+    replies = grid.send_and_receive(messages, timeout=timeout)
+    with records.releases_of(strategy):
+        strategy.aggregate_evaluate(server_round, replies)
+    return strategy.evaluation
+
+
+def _record(
+    strategy: FederatedAdapters,
+    server_round: int,
+    clock: RoundClock,
+    outcome: RoundOutcome,
+    evaluations: dict[Stage, EvaluationOutcome],
+) -> RoundRecord:
+    means = {stage: evaluation.means for stage, evaluation in evaluations.items()}
+    faults: list[SiteRound] = [
+        site
+        for evaluation in evaluations.values()
+        for site in evaluation.answers.sites
+        if site.status != "ok"
+    ]
+    return RoundRecord(
+        run=strategy.run,
+        server_round=server_round,
+        started_at=clock.started_at,
+        seconds=clock.seconds(),
+        sites=outcome.sites,
+        update_norm=outcome.update_norm,
+        validation=means.get("validation"),
+        test=means.get("test"),
+        evaluation_faults=tuple(faults),
+    )

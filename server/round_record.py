@@ -1,0 +1,112 @@
+"""What the server writes down about one round: a line of ``rounds.jsonl``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from common.errors import FederationError
+
+SiteStatus = Literal["ok", "refused", "error", "non_finite"]
+
+
+@dataclass(frozen=True)
+class SiteRound:
+    """What one site did in one round.
+
+    Attributes:
+        site: its name, or ``node-ID`` while the server has not learnt it.
+        status: ``ok`` is the only one that was averaged in.
+        reason: one line, when not ok.
+        bytes_up: size of the payload that was received.
+        epsilon_prv: total ε of the site's ledger after this round, where it claims one.
+    """
+
+    site: str
+    status: SiteStatus
+    reason: str | None = None
+    bytes_up: int = 0
+    epsilon_prv: float | None = None
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """What came back of one question to all sites."""
+
+    sites: tuple[SiteRound, ...]
+    update_norm: float | None = None
+
+    @property
+    def ok(self) -> int:
+        """Number of sites whose answer was used."""
+        return sum(site.status == "ok" for site in self.sites)
+
+
+def too_few_sites(outcome: RoundOutcome, server_round: int, min_sites: int) -> FederationError:
+    """The error that ends a run, with the first fault as an example."""
+    asked = "the popularity release" if server_round == 0 else f"round {server_round}"
+    faults = [site for site in outcome.sites if site.status != "ok"]
+    example = f" (first fault, {faults[0].site}: {faults[0].reason})" if faults else ""
+    return FederationError(
+        f"{outcome.ok} of {len(outcome.sites)} sites gave a usable answer to {asked}, "
+        f"federation.min_sites is {min_sites}{example}; "
+        "see rounds.jsonl for every site, or lower federation.min_sites"
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """Exact means over all sites' users: for the laboratory only.
+
+    Attributes:
+        means: ``users`` and the mean of each metric; none when no user was evaluated.
+        answers: what came back of the question.
+    """
+
+    means: dict[str, float] | None
+    answers: RoundOutcome
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One line of ``rounds.jsonl``; round 0 is the popularity release.
+
+    Attributes:
+        run: name of the run, as in its releases.
+        server_round: 0 for the popularity release, else 1, 2, ….
+        started_at: UTC, ISO 8601.
+        seconds: wall-clock time of the round, its evaluation included.
+        sites: every site that was asked, sorted by name.
+        update_norm: L2 norm of the mean update, before the server optimiser.
+        validation: exact means, lab only.
+        test: exact means, lab only; once, after the last round.
+        evaluation_faults: sites that did not answer an evaluation.
+    """
+
+    run: str
+    server_round: int
+    started_at: str
+    seconds: float
+    sites: tuple[SiteRound, ...]
+    update_norm: float | None = None
+    validation: dict[str, float] | None = None
+    test: dict[str, float] | None = None
+    evaluation_faults: tuple[SiteRound, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values by name."""
+        return asdict(self)
+
+
+class RoundClock:
+    """Start and duration of one round."""
+
+    def __init__(self) -> None:
+        self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return round(time.perf_counter() - self._start, 3)

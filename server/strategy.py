@@ -1,0 +1,225 @@
+"""The one Flower Strategy of fedrec: all sites, every round, public weights.
+
+It asks, reads and hands over to pure functions (`aggregation`, `server_optimizer`). A site
+that errs, refuses, breaks the message contract, sends non-finite numbers or misses the
+deadline is written into `outcome` and left out; it is never averaged in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp.grid import Grid
+from flwr.serverapp.strategy import Strategy
+
+from common.adapters import Adapter, all_finite, shapes
+from common.config import RunConfig
+from common.errors import FederationError
+from common.message_records import read_arrays, write_arrays
+from common.messages import (
+    POPULARITY_QUERY,
+    EvaluateRequest,
+    PopularityRequest,
+    Stage,
+    TrainReply,
+    TrainRequest,
+    encode_evaluate_request,
+    encode_popularity_request,
+    encode_train_request,
+)
+from common.metrics import MetricSums
+from common.progress import ProgressListener
+from common.release_record import ReleaseRecord
+from server.aggregation import WeightedSum, l2_norm
+from server.popularity import sum_counts
+from server.reply_reading import ReplyReader
+from server.round_record import EvaluationOutcome, RoundOutcome, SiteRound, too_few_sites
+from server.server_optimizer import OptimizerState, server_step
+
+logger = logging.getLogger(__name__)
+
+STAGE_KEY = "stage"
+
+
+class FederatedAdapters(Strategy):
+    """Averages adapter updates and steps a server optimiser.
+
+    Attributes:
+        adapter: the global adapter after the last aggregated round.
+        state: the server optimiser's state.
+        item_prior: ``[V]``, or ``[0]`` when the run has none.
+        outcome: what came back of the last question (popularity or train).
+        evaluation: what came back of the last evaluation.
+        fault: why the last round gave no new adapter, if it gave none.
+    """
+
+    def __init__(
+        self, config: RunConfig, run: str, adapter: Adapter, listener: ProgressListener
+    ) -> None:
+        """Starts at `adapter`.
+
+        Args:
+            config: the run's configuration.
+            run: name of the run, unique for ever (ledgers are keyed by it).
+            adapter: the initial global adapter.
+            listener: hears of each reply.
+        """
+        self.config = config
+        self.run = run
+        self.adapter = adapter
+        self.state = OptimizerState()
+        self.item_prior: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.outcome = RoundOutcome(())
+        self.evaluation = EvaluationOutcome(None, RoundOutcome(()))
+        self.fault: FederationError | None = None
+        self._listener = listener
+        self._sha256 = config.sha256()
+        self._reader = ReplyReader(run, self._sha256, shapes(adapter))
+        self._unanswered: set[int] = set()
+
+    def configure_popularity(self, grid: Grid) -> Iterable[Message]:
+        """Asks every site for its popularity release."""
+        content = encode_popularity_request(PopularityRequest(self.run, self._sha256))
+        return self._ask(grid, content, POPULARITY_QUERY, 0)
+
+    def aggregate_popularity(self, replies: Iterable[Message]) -> npt.NDArray[np.float64]:
+        """Sums the counts ``[V]`` of the good replies; `outcome` tells of all."""
+        counts, outcome = sum_counts(self._heard(replies, 0), self._reader)
+        self.outcome = self._with_missing(outcome)
+        return counts
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Asks every site to train from `arrays`; `config` holds nothing."""
+        adapter = read_arrays(arrays, self._reader.shapes)
+        request = TrainRequest(self.run, server_round, self._sha256, adapter, self.item_prior)
+        return self._ask(grid, encode_train_request(request), MessageType.TRAIN, server_round)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Averages the good updates and steps; (None, None) and a `fault` if it cannot."""
+        total = WeightedSum()
+        sites = []
+        for message in self._heard(replies, server_round):
+            reply = self._reader.train(message, server_round)
+            if isinstance(reply, TrainReply):
+                sites.append(self._added(reply, total))
+            else:
+                sites.append(reply)
+        self.outcome = self._with_missing(RoundOutcome(tuple(sites)))
+        federation = self.config.federation
+        if self.outcome.ok < federation.min_sites:
+            self.fault = too_few_sites(self.outcome, server_round, federation.min_sites)
+            return None, None
+        update = total.mean()
+        norm = l2_norm(update)
+        self.outcome = replace(self.outcome, update_norm=norm)
+        try:
+            self.adapter, self.state = server_step(self.adapter, update, self.state, federation)
+        except FederationError as fault:
+            self.fault = fault
+            return None, None
+        metrics = MetricRecord({"sites": len(total.weights), "update_norm": norm})
+        return write_arrays(self.adapter), metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Asks every site to evaluate `arrays` on ``config["stage"]``."""
+        request = EvaluateRequest(
+            self.run,
+            server_round,
+            self._sha256,
+            read_arrays(arrays, self._reader.shapes),
+            self.item_prior,
+            cast(Stage, config[STAGE_KEY]),
+        )
+        content = encode_evaluate_request(request)
+        return self._ask(grid, content, MessageType.EVALUATE, server_round)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Adds up exact metric sums (lab only), in the order of the sites' names."""
+        sites = []
+        sums: dict[str, MetricSums] = {}
+        for message in self._noted(replies):
+            reply = self._reader.evaluate(message, server_round)
+            if isinstance(reply, SiteRound):
+                sites.append(reply)
+                continue
+            sums[reply.site] = reply.sums
+            sites.append(SiteRound(reply.site, "ok", bytes_up=reply.release.bytes))
+        total = MetricSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        for site in sorted(sums):
+            total += sums[site]
+        means = {"users": float(total.users), **total.means()} if total.users else None
+        answers = self._with_missing(RoundOutcome(tuple(sites)))
+        self.evaluation = EvaluationOutcome(means, answers)
+        return None if means is None else MetricRecord(dict(means))
+
+    def take_releases(self) -> list[ReleaseRecord]:
+        """The releases received since the last call, also of a round that was cut short."""
+        return self._reader.take_releases()
+
+    def summary(self) -> None:
+        """Logs one line."""
+        federation = self.config.federation
+        logger.info(
+            "run %s: %d rounds, %s, %s weights, at least %d sites a round",
+            self.run,
+            federation.rounds,
+            federation.server_optimizer,
+            federation.weighting,
+            federation.min_sites,
+        )
+
+    def _ask(
+        self, grid: Grid, content: RecordDict, message_type: str, server_round: int
+    ) -> Iterator[Message]:
+        nodes = sorted(grid.get_node_ids())
+        self._unanswered = set(nodes)
+        ttl = self.config.federation.round_deadline_s
+        group = str(server_round)
+        return (Message(content, node, message_type, ttl=ttl, group_id=group) for node in nodes)
+
+    def _noted(self, replies: Iterable[Message]) -> Iterator[Message]:
+        for message in replies:
+            self._unanswered.discard(message.metadata.src_node_id)
+            yield message
+
+    def _heard(self, replies: Iterable[Message], server_round: int) -> Iterator[Message]:
+        for message in self._noted(replies):
+            yield message
+            site = self._reader.site_name(message.metadata.src_node_id)
+            self._listener.site_finished(server_round, site)
+
+    def _added(self, reply: TrainReply, total: WeightedSum) -> SiteRound:
+        release = reply.release
+        if reply.site in total.weights:
+            reason = "a second update in one round"
+            return SiteRound(reply.site, "error", reason, release.bytes, release.epsilon_prv)
+        if not all_finite(reply.update):
+            reason = "the update is not finite"
+            return SiteRound(reply.site, "non_finite", reason, release.bytes, release.epsilon_prv)
+        declared = self.config.federation.weighting == "declared"
+        total.add(reply.site, reply.update, reply.declared_units if declared else 1)
+        return SiteRound(reply.site, "ok", None, release.bytes, release.epsilon_prv)
+
+    def _with_missing(self, outcome: RoundOutcome) -> RoundOutcome:
+        """`outcome` with the sites that did not reply in time, sorted by site."""
+        deadline = self.config.federation.round_deadline_s
+        reason = f"no reply within federation.round_deadline_s={deadline:g}"
+        missing = [
+            SiteRound(self._reader.site_name(node), "error", reason) for node in self._unanswered
+        ]
+        sites = tuple(sorted([*outcome.sites, *missing], key=lambda site: site.site))
+        return RoundOutcome(sites)

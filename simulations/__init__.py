@@ -1,0 +1,1 @@
+"""The researcher's bench: data sets, partitions, engines, baselines, reports."""

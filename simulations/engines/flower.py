@@ -1,0 +1,118 @@
+"""The engine that moves to a cluster: Flower's simulation runtime on Ray, by ``flwr run``.
+
+The same ServerApp and ClientApp are staged, bundled and started as a user would start
+them, against a SuperLink of the run's own; `flwr.simulation.run_simulation` is deprecated.
+Nothing is reached off this machine and nothing is left running.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from common.config import RunConfig
+from common.errors import FederationError
+from common.progress import ProgressListener
+from common.run_folder import RunFolder
+from server.app import RUN_FOLDER_VARIABLE
+from simulations.engines.staging import stage_app, write_run_config
+from simulations.engines.superlink import CONNECTION, SuperLink, own_superlink, script
+
+POLL_S = 0.3
+COMPLETED = "finished:completed"
+_FAILURE = "Simulation failed with exception: "
+
+
+def run_flower(config: RunConfig, folder: RunFolder, listener: ProgressListener) -> None:
+    """Runs the federation of `config` on Flower's simulation runtime; see `run_engine`.
+
+    Raises:
+        FederationError: The run failed, with the one line that says why.
+        KeyboardInterrupt: Passed on, after everything that was started has ended.
+    """
+    extra = {RUN_FOLDER_VARIABLE: str(folder.path.resolve())}
+    if config.engine.threads:
+        extra["OMP_NUM_THREADS"] = str(config.engine.threads)
+    listener.message("starting Flower's simulation runtime")
+    with own_superlink(extra) as superlink:
+        app = stage_app(superlink.home)
+        run_config = write_run_config(superlink.home / "run-config.toml", config)
+        follow_run(_submit(superlink, app, run_config, config), config, folder, listener)
+        status, details = run_status(superlink)
+        if status != COMPLETED:
+            line = details.removeprefix(_FAILURE) or superlink.tail()
+            raise FederationError(line)
+
+
+def follow_run(
+    process: subprocess.Popen[bytes],
+    config: RunConfig,
+    folder: RunFolder,
+    listener: ProgressListener,
+) -> None:
+    """Hands each finished round to `listener`, until the submitted run is over."""
+    listener.run_started(config.federation.rounds)
+    told = 0
+    over = False
+    while not over:
+        over = process.poll() is not None  # read the records once more afterwards
+        rounds = [record for record in folder.read_rounds() if record["server_round"]]
+        for record in rounds[told:]:
+            listener.round_started(record["server_round"])
+            for site in record["sites"]:
+                listener.site_finished(record["server_round"], site["site"])
+            listener.round_finished(record)
+        told = len(rounds)
+        if not over:
+            time.sleep(POLL_S)
+
+
+def run_status(superlink: SuperLink) -> tuple[str, str]:
+    """Status and details of the SuperLink's one run.
+
+    Raises:
+        FederationError: No run was accepted.
+    """
+    answer = subprocess.run(
+        [script("flwr"), "list", CONNECTION, "--format", "json"],
+        env=superlink.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        runs = json.loads(answer.stdout)["runs"]
+        return str(runs[0]["status"]), str(runs[0]["status-details"])
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise FederationError(
+            f"Flower's SuperLink accepted no run: {superlink.tail()}"
+        ) from None
+
+
+def federation_config(config: RunConfig) -> str:
+    """Flower's federation config: as many SuperNodes as sites, one core each."""
+    gpus = 0.0 if config.engine.device == "cpu" else 1.0
+    return (
+        f"num-supernodes={config.data.sites} client-resources-num-cpus=1.0 "
+        f"client-resources-num-gpus={gpus}"
+    )
+
+
+def _submit(
+    superlink: SuperLink, app: Path, run_config: Path, config: RunConfig
+) -> subprocess.Popen[bytes]:
+    """Starts ``flwr run --stream``, which ends when the run does."""
+    command = [script("flwr"), "run", str(app), CONNECTION, "--stream"]
+    command += ["--run-config", str(run_config), "--federation-config", federation_config(config)]
+    with superlink.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            env=superlink.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )

@@ -1,0 +1,148 @@
+"""One SuperLink of our own per simulated run: private home, free port, nothing left behind."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from common.errors import FederationError
+from common.process_environment import QUIET_ENVIRONMENT
+from simulations.engines.processes import MARK, end_marked_processes
+
+CONNECTION = "fedrec"
+START_S = 60.0
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class SuperLink:
+    """A running SuperLink in simulation mode.
+
+    Attributes:
+        home: its FLWR_HOME, which also holds the staged app and the log.
+        environment: environment of every process that talks to it.
+        log: what it and everything below it print.
+    """
+
+    home: Path
+    environment: dict[str, str]
+    log: Path
+
+    def tail(self, characters: int = 300) -> str:
+        """The end of the log, as one line."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return " ".join(text[-characters:].split())
+
+
+@contextmanager
+def own_superlink(extra: Mapping[str, str]) -> Iterator[SuperLink]:
+    """Starts a SuperLink and ends it, with all that it started, whatever happens.
+
+    Args:
+        extra: further environment of its processes.
+
+    Raises:
+        FederationError: It does not start, or something outlives it.
+    """
+    mark = secrets.token_hex(16)
+    home = Path(tempfile.mkdtemp(prefix="fedrec-"))
+    environment = _environment(home, mark, extra)
+    try:
+        yield _started(home, environment)
+    finally:
+        left = end_marked_processes(mark)
+        shutil.rmtree(home, ignore_errors=True)
+        if left:
+            raise FederationError(
+                f"processes {left} of Flower's simulation could not be ended; end them by hand"
+            )
+
+
+def script(name: str) -> str:
+    """A console script of this Python's environment."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise FederationError(
+            f"the command {name} is not installed beside {sys.executable}; "
+            "install flwr[simulation] there"
+        )
+    return found
+
+
+def _environment(home: Path, mark: str, extra: Mapping[str, str]) -> dict[str, str]:
+    scripts = str(Path(sys.executable).parent)
+    path = os.pathsep.join([scripts, os.environ.get("PATH", "")])
+    return {
+        **os.environ,
+        **QUIET_ENVIRONMENT,
+        "HF_HUB_OFFLINE": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "RAY_TMPDIR": str(home),
+        **extra,
+        "PATH": path,
+        "FLWR_HOME": str(home),
+        MARK: mark,
+    }
+
+
+def _started(home: Path, environment: dict[str, str]) -> SuperLink:
+    """Starts on a free port; another process may take it first, so it tries again."""
+    superlink = SuperLink(home, environment, home / "superlink.log")
+    for _ in range(ATTEMPTS):
+        port = _free_port()
+        connection = {"address": f"127.0.0.1:{port}", "insecure": True}
+        config = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
+        (home / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+        if _answers(_launch(superlink, port), port):
+            return superlink
+    raise FederationError(f"Flower's SuperLink does not start: {superlink.tail()}")
+
+
+def _launch(superlink: SuperLink, port: int) -> subprocess.Popen[bytes]:
+    command = [script("flower-superlink"), "--insecure", "--simulation"]
+    command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--disable-runtime-dependency-installation"]
+    with superlink.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            env=superlink.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is ours: we end the run in order
+        )
+
+
+def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    end = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < end:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
+        try:
+            connection.request("GET", "/health")
+            if connection.getresponse().status == http.client.OK:
+                return True
+        except (OSError, http.client.HTTPException):  # not listening yet
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,181 @@
+"""After a run: the exact test figures of its adapter and of the baselines, lab only."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.adapters import adapter_sha256, load_adapter
+from common.build_recommender import build_recommender
+from common.config import RunConfig
+from common.holdout import UserSplit, hold_out
+from common.initial_adapter import initial_adapter
+from common.interactions import Dataset
+from common.recommender import Recommender
+from common.run_folder import RunFolder
+from simulations.baselines import (
+    choose_ease,
+    dp_popularity_metrics,
+    popularity_scorer,
+    random_scorer,
+    text_floor_metrics,
+)
+from simulations.lab_evaluation import Scorer, evaluate_scorer
+from simulations.report import EvaluatedRow, RunCost, build_metrics
+
+TUNED = (
+    "Scenario settings (learning rates, rounds, head, shares of ε) were chosen on "
+    "non-private validation of the same data; that search is not covered by ε.",
+    "Constants of the text floor and λ of EASE were chosen on validation.",
+)
+
+
+def examine(
+    config: RunConfig, folder: RunFolder, dataset: Dataset, *, started: float
+) -> dict[str, Any]:
+    """Ranks all unseen items for every user under the run's adapter and each baseline.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder, with adapter and checkpoint; gets ``metrics.json``.
+        dataset: The pooled data, which only the lab has.
+        started: `time.monotonic()` when the run began.
+
+    Returns:
+        The contents of ``metrics.json``.
+    """
+    splits = hold_out(
+        dataset.interactions,
+        dataset.catalogue,
+        split=config.data.split,
+        seed=config.data.seed,
+    )
+    recommender = build_recommender(config, dataset.catalogue)
+    rows = [
+        _model_row(config, recommender, folder, splits),
+        _start_row(config, recommender, folder, splits),
+        *_baseline_rows(config, recommender, splits),
+    ]
+    metrics = build_metrics(
+        rows,
+        dataset=dataset.name,
+        split=config.data.split,
+        stage="test",
+        cost=RunCost(
+            seconds=time.monotonic() - started,
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            device="cpu",
+        ),
+        users=dataset.users,
+        tuned=TUNED,
+        resamples=config.evaluation.bootstrap_resamples,
+        seed=config.data.seed,
+    ).model_dump(mode="json")
+    folder.write_json("metrics.json", metrics)
+    return metrics
+
+
+def scorer_of(
+    recommender: Recommender,
+    adapter: dict[str, npt.NDArray[np.float32]],
+    item_prior: npt.NDArray[np.float32],
+) -> Scorer:
+    """The recommender as a scorer, with `adapter` and prior ``[V]`` (or ``[0]``) loaded."""
+    load_adapter(recommender, adapter)
+    lora = {name: array for name, array in adapter.items() if name.startswith("lora.")}
+    recommender.keep_table_for(adapter_sha256(lora))
+    prior = item_prior if len(item_prior) else np.zeros(len(recommender.item_prior), np.float32)
+    recommender.set_item_prior(torch.from_numpy(np.array(prior)))
+    return recommender.score_all
+
+
+def _model_row(
+    config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
+) -> EvaluatedRow:
+    adapter, _ = folder.read_adapter()
+    scorer = scorer_of(recommender, adapter, item_prior(folder))
+    privacy = config.privacy
+    claim = f"{privacy.mode}, ε={privacy.target_epsilon:g}" if config.is_private else "no privacy"
+    return EvaluatedRow(
+        name=f"fedrec ({claim})",
+        kind="model",
+        metrics=evaluate_scorer(scorer, splits, "test"),
+        mode=privacy.mode,
+        epsilon=privacy.target_epsilon if config.is_private else None,
+        note=f"{config.data.sites} sites, {config.federation.rounds} rounds",
+    )
+
+
+def _start_row(
+    config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
+) -> EvaluatedRow:
+    """The same model before the first round: what training added, and what it did not."""
+    scorer = scorer_of(recommender, initial_adapter(config), item_prior(folder))
+    return EvaluatedRow(
+        name="fedrec before training",
+        kind="ablation",
+        metrics=evaluate_scorer(scorer, splits, "test"),
+        note="frozen BERT, untrained head, the run's own popularity prior",
+    )
+
+
+def _baseline_rows(
+    config: RunConfig, recommender: Recommender, splits: Sequence[UserSplit]
+) -> list[EvaluatedRow]:
+    items = len(recommender.item_prior)
+    ease, penalty = choose_ease(splits, items)
+    scorers: list[tuple[str, Scorer, str]] = [
+        ("Random", random_scorer(items, config.data.seed), ""),
+        ("Pop", popularity_scorer(splits, items), "pooled data, no privacy"),
+        ("EASE", ease, f"pooled data, no privacy, λ={penalty:g} chosen on validation"),
+    ]
+    rows = [
+        EvaluatedRow(name, "baseline", evaluate_scorer(scorer, splits, "test"), note=note)
+        for name, scorer, note in scorers
+    ]
+    return rows + (_private_floors(config, recommender, splits) if config.is_private else [])
+
+
+def _private_floors(
+    config: RunConfig, recommender: Recommender, splits: Sequence[UserSplit]
+) -> list[EvaluatedRow]:
+    """DP-Pop and the text floor, each spending the run's whole ε on its one release."""
+    privacy, items = config.privacy, len(recommender.item_prior)
+    load_adapter(recommender, initial_adapter(config))
+    vectors = recommender.item_tower.table().numpy()
+    popularity = dp_popularity_metrics(
+        splits,
+        items,
+        "test",
+        epsilon=privacy.target_epsilon,
+        delta=privacy.target_delta,
+        form="local",
+        sites=config.data.sites,
+    )
+    text = text_floor_metrics(
+        vectors,
+        splits,
+        "test",
+        epsilon=privacy.target_epsilon,
+        delta=privacy.target_delta,
+        form="local",
+        sites=config.data.sites,
+    )
+    note = "all of ε on one release, noise at every site"
+    epsilon = privacy.target_epsilon
+    return [
+        EvaluatedRow("DP-Pop", "dp_popularity", popularity, "local", epsilon, note),
+        EvaluatedRow("DP-Pop + on-site text", "text_floor", text, "local", epsilon, note),
+    ]
+
+
+def item_prior(folder: RunFolder) -> npt.NDArray[np.float32]:
+    """The prior ``[V]`` that the run used, from its checkpoint; ``[0]`` where none was."""
+    tensors, _ = folder.read_checkpoint()
+    return np.asarray(tensors["item_prior"], dtype=np.float32)

@@ -1,0 +1,161 @@
+"""The claim of a run in one sentence, and everything that a statement of ε must name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from common.config import RunConfig
+from common.release_record import ReleaseRecord
+from simulations.report.number_text import delta_text, epsilon_text
+from simulations.report.privacy_totals import SiteTotals, charged, is_noised
+from simulations.report.run_files import RunFiles
+
+UNIT = "user"
+RELATION = "add or remove all data of one user"
+ClaimStatus = Literal["private", "void", "none", "nothing_released"]
+
+TRUSTED = {
+    "none": "everybody: nothing is protected",
+    "local": "only the user's own site, which adds the noise in full",
+    "distributed": "the user's own site, and that enough sites follow the protocol",
+    "central": "the user's own site and the server, which adds the noise",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a run promises each user, in words and in numbers.
+
+    Attributes:
+        status: `private`; `void` where the noise was seeded or part was not noised; `none`
+            in mode none; `nothing_released` where no site released anything.
+        sentence: the claim in one sentence.
+        epsilon: the highest total of any site (PRV, its ledger's life); null without a claim.
+        delta: δ.
+        sampling: the sampling assumption.
+        accountant: how ε was computed.
+        trusted: who must be trusted.
+        covered, not_covered: lines.
+    """
+
+    status: ClaimStatus
+    sentence: str
+    epsilon: float | None
+    delta: float
+    sampling: str
+    accountant: str
+    trusted: str
+    covered: tuple[str, ...]
+    not_covered: tuple[str, ...]
+    unit: str = UNIT
+    relation: str = RELATION
+
+    def epsilon_phrase(self) -> str:
+        """Return ε with all that it means nothing without."""
+        return (
+            f"ε = {epsilon_text(self.epsilon)} at δ = {delta_text(self.delta)} "
+            f"(unit: {self.unit}; relation: {self.relation}; sampling: {self.sampling}; "
+            f"accountant: {self.accountant})"
+        )
+
+
+def make_claim(run: RunFiles, totals: Sequence[SiteTotals]) -> Claim:
+    """State what the records of a run support, and no more.
+
+    Args:
+        run: its records.
+        totals: of every site that released something.
+
+    Returns:
+        The claim.
+    """
+    status, epsilon = _status(run, totals), _highest(totals)
+    claim = Claim(
+        status=status,
+        sentence="",
+        epsilon=epsilon if status == "private" else None,
+        delta=run.config.privacy.target_delta,
+        sampling=sampling_text(run.releases),
+        accountant="PRV; RDP and PLD beside it",
+        trusted=TRUSTED[run.config.privacy.mode],
+        covered=_covered(run.releases),
+        not_covered=_not_covered(run.config),
+    )
+    return Claim(**{**claim.__dict__, "sentence": _sentence(claim)})
+
+
+def sampling_text(releases: Sequence[ReleaseRecord]) -> str:
+    """Describe how users were chosen in the noised releases."""
+    noised = [record for record in charged(releases) if is_noised(record)]
+    rates = sorted({r.sample_rate for r in noised if r.sampling == "poisson"})
+    parts = []
+    if any(rate < 1 for rate in rates):
+        shown = ", ".join(f"{rate:.4g}" for rate in rates)
+        parts.append(f"Poisson sampling of users at rate {shown} per step, kept secret")
+    if any(rate >= 1 for rate in rates) or any(r.sampling == "full" for r in noised):
+        what = "popularity" if any(rate < 1 for rate in rates) else "every release"
+        parts.append(f"all users take part in {what}, no amplification")
+    return "; ".join(parts) or "none"
+
+
+def _status(run: RunFiles, totals: Sequence[SiteTotals]) -> ClaimStatus:
+    if run.config.privacy.mode == "none":
+        return "none"
+    kept = charged(run.releases)
+    if run.config.privacy.insecure_seeded_noise or any(r.insecure_seeded_noise for r in kept):
+        return "void"
+    if any(math.isinf(site.total.prv) for site in totals):
+        return "void"
+    return "private" if kept else "nothing_released"
+
+
+def _highest(totals: Sequence[SiteTotals]) -> float | None:
+    """The highest total of any site; a recorded total also counts the ledger's past."""
+    spent = [max(site.recorded_prv or 0.0, site.total.prv) for site in totals]
+    return max(spent, default=None)
+
+
+def _sentence(claim: Claim) -> str:
+    if claim.status == "none":
+        return (
+            "This run has no privacy guarantee: privacy.mode is none, exact updates left the "
+            "sites, and ε is unbounded for every user."
+        )
+    if claim.status == "void":
+        return (
+            "This run has no privacy guarantee: its noise came from a seed, or something left a "
+            "site without noise, so whoever knows that can undo it."
+        )
+    if claim.status == "nothing_released":
+        return "No site released anything in this run, so it cost no user any privacy."
+    return (
+        "For every user, the distribution of everything that left their site over the whole life "
+        f"of its ledger changes by at most {claim.epsilon_phrase()}. Trusted: {claim.trusted}."
+    )
+
+
+def _covered(releases: Sequence[ReleaseRecord]) -> tuple[str, ...]:
+    kinds = {record.kind for record in charged(releases)}
+    lines = {
+        "popularity": "the popularity of items, released once by each site",
+        "update": "every adapter update that a site released, over all rounds and steps",
+        "metrics": "metrics that sites released with noise",
+    }
+    covered = [text for kind, text in lines.items() if kind in kinds]
+    derived = "everything computed from these releases: the adapter, and all that is done with it"
+    return (*covered, derived) if covered else ()
+
+
+def _not_covered(config: RunConfig) -> tuple[str, ...]:
+    return (
+        "tuning: settings that were chosen in earlier runs by looking at non-private validation",
+        "exact validation and test metrics, group figures and this report: they exist in the lab "
+        "only, from simulated sites",
+        "a person who is a user at k sites: by group privacy ε grows to at most k·ε, and δ = "
+        f"{delta_text(config.privacy.target_delta)} to at most k·e^((k−1)·ε)·δ",
+        "public facts: the catalogue with its texts, the number of sites, their declared sizes, "
+        "and which sites took part in which round",
+    )

@@ -1,0 +1,123 @@
+"""The format of `metrics.json`: the lab's exact evaluation of a run and its baselines."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from simulations.statistics import Interval
+
+RowKind = Literal["model", "ablation", "baseline", "dp_popularity", "text_floor"]
+
+
+class Record(BaseModel):
+    """A frozen part of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class IntervalRecord(Record):
+    """A mean over users with its 95% interval; bounds are null where there is none."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, interval: Interval) -> IntervalRecord:
+        """Turn an interval into its record: a bound that is NaN becomes null."""
+        low = None if math.isnan(interval.low) else interval.low
+        high = None if math.isnan(interval.high) else interval.high
+        return cls(mean=interval.mean, low=low, high=high)
+
+
+class Comparison(Record):
+    """Paired differences (this row minus the other) over the same users."""
+
+    other: str
+    other_kind: RowKind
+    hr_10: IntervalRecord
+    ndcg_10: IntervalRecord
+
+
+class MetricsRow(Record):
+    """One row of the results table.
+
+    Attributes:
+        name: as printed.
+        kind: what the row is; `dp_popularity` and `text_floor` are the private floors.
+        mode: `privacy.mode` of the row, `none` where nothing private was claimed.
+        epsilon: of each user at the run's δ; null where the row makes no claim.
+        users: number of users.
+        hr_10 … mrr: means with 95% intervals over users.
+        comparisons: a private row's paired differences from the floors.
+        failed_against: names of DP-Pop rows that this private row is under.
+        note: what a reader must know about the row.
+    """
+
+    name: str = Field(min_length=1)
+    kind: RowKind
+    mode: Literal["none", "local", "distributed", "central"]
+    epsilon: float | None
+    users: int
+    hr_10: IntervalRecord
+    hr_20: IntervalRecord
+    ndcg_10: IntervalRecord
+    ndcg_20: IntervalRecord
+    mrr: IntervalRecord
+    comparisons: tuple[Comparison, ...] = ()
+    failed_against: tuple[str, ...] = ()
+    note: str = ""
+
+
+class GroupRecord(Record):
+    """Mean NDCG@10 of one group of `n` users."""
+
+    group: str
+    n: int
+    utility: IntervalRecord
+
+
+class GroupsRecord(Record):
+    """Utility of one row of the table by one attribute, best group first."""
+
+    row: str
+    attribute: str
+    groups: tuple[GroupRecord, ...]
+    gap: IntervalRecord
+    ratio: float | None
+    worst_group: str
+    user_gini: float
+
+
+class MetricsFile(Record):
+    """`metrics.json`.
+
+    Attributes:
+        lab_only: always true: exact metrics are no release, only a simulation has them.
+        dataset, split, stage: what was evaluated.
+        groups_split: split of the run whose utilities the groups show.
+        seconds: wall-clock time of the run.
+        peak_memory_bytes: of the process; null where unknown.
+        device: what computed it.
+        bootstrap_resamples: of each interval.
+        tuned: what was chosen on non-private validation, one line each; not covered by ε.
+        warnings: further warnings of the run.
+    """
+
+    schema_version: Literal[1] = 1
+    lab_only: Literal[True] = True
+    dataset: str
+    split: Literal["leave_one_out", "last_fifth"]
+    stage: Literal["validation", "test"]
+    rows: tuple[MetricsRow, ...]
+    groups: tuple[GroupsRecord, ...] = ()
+    groups_split: Literal["leave_one_out", "last_fifth"]
+    seconds: float
+    peak_memory_bytes: int | None = None
+    device: str = "cpu"
+    bootstrap_resamples: int
+    tuned: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,146 @@
+"""Gathers everything that the report shows; the page draws from this and nothing else.
+
+So every figure on the page has its numbers in `report.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from simulations.fairness import GENDER_LIMIT, HOLD_OUT_LIMIT
+from simulations.report.alerts import alerts
+from simulations.report.claim import Claim, make_claim
+from simulations.report.metrics_file import MetricsFile
+from simulations.report.privacy_totals import EpsilonLine, SiteTotals, site_totals
+from simulations.report.run_files import RoundRecord, RunFiles
+from simulations.report.who_sees_what import MODES, parties
+
+SCHEMA_VERSION = 1
+TUNING_NOTE = (
+    "Settings chosen on non-private validation are not covered by ε, and neither are the runs "
+    "that chose them."
+)
+CURVE_METRICS = ("hr_10", "ndcg_10")
+
+JsonObject = dict[str, Any]
+
+
+def report_data(run: RunFiles) -> JsonObject:
+    """Assemble `report.json`.
+
+    Args:
+        run: the records of the run.
+
+    Returns:
+        Plain JSON values; null stands for what is unknown or unbounded.
+    """
+    totals = site_totals(run.releases, run.config.privacy.target_delta)
+    claim = make_claim(run, totals)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": run.name,
+        "config_sha256": run.config.sha256(),
+        "config": run.config.model_dump(mode="json"),
+        "mode": run.config.privacy.mode,
+        "claim": asdict(claim) | {"epsilon_phrase": claim.epsilon_phrase()},
+        "alerts": alerts(run, claim, totals),
+        "results": run.metrics.model_dump(mode="json") if run.metrics else None,
+        "utility_by_round": utility_by_round(run.rounds),
+        "epsilon_by_round": epsilon_by_round(run, claim),
+        "sites": [_site(site, run.rounds) for site in _with_silent_sites(totals, run.rounds)],
+        "groups_notes": _groups_notes(run.metrics),
+        "who_sees_what": {
+            "modes": [dict(zip(("mode", "noise", "trusted", "server"), m, strict=True))
+                      for m in MODES],
+            "parties": parties(run.config.privacy.mode),
+        },
+        "tuning": {"note": TUNING_NOTE, "tuned": list(run.metrics.tuned) if run.metrics else []},
+        "cost": cost(run, totals),
+    }
+
+
+def utility_by_round(rounds: Sequence[RoundRecord]) -> list[JsonObject]:
+    """List the exact validation means of the rounds that validated (lab only)."""
+    return [
+        {"server_round": record.server_round}
+        | {name: record.validation.get(name) for name in CURVE_METRICS}
+        for record in rounds
+        if record.validation
+    ]
+
+
+def epsilon_by_round(run: RunFiles, claim: Claim) -> JsonObject:
+    """List the *total* ε of the sites after each round: highest and lowest site."""
+    points = []
+    for record in run.rounds:
+        spent = [site.epsilon_prv for site in record.sites if site.epsilon_prv is not None]
+        if spent:
+            points.append(
+                {"server_round": record.server_round, "highest": max(spent), "lowest": min(spent)}
+            )
+    target = run.config.privacy.target_epsilon if claim.status == "private" else None
+    return {"points": points if claim.status == "private" else [], "target_epsilon": target}
+
+
+def cost(run: RunFiles, totals: Sequence[SiteTotals]) -> JsonObject:
+    """Total the time, bytes and memory of the run."""
+    metrics = run.metrics
+    seconds = [record.seconds for record in run.rounds]
+    sent = [site.bytes_up for site in totals]
+    return {
+        "seconds": metrics.seconds if metrics else sum(seconds),
+        "rounds": len(seconds),
+        "seconds_per_round": sum(seconds) / len(seconds) if seconds else None,
+        "bytes_up_total": sum(sent),
+        "bytes_up_per_site": sum(sent) / len(sent) if sent else None,
+        "peak_memory_bytes": metrics.peak_memory_bytes if metrics else None,
+        "device": metrics.device if metrics else run.config.engine.device,
+        "engine": run.config.engine.kind,
+    }
+
+
+def _with_silent_sites(
+    totals: Sequence[SiteTotals], rounds: Sequence[RoundRecord]
+) -> list[SiteTotals]:
+    """Add sites that never released anything: they spent nothing."""
+    known = {site.site for site in totals}
+    others = {site.site for record in rounds for site in record.sites} - known
+    nothing = EpsilonLine("nothing released", 0.0, 0.0, 0.0)
+    silent = [SiteTotals(name, 0.0, 0.0, (nothing,) * 3, 0, 0) for name in others]
+    return sorted([*totals, *silent], key=lambda site: site.site)
+
+
+def _site(site: SiteTotals, rounds: Sequence[RoundRecord]) -> JsonObject:
+    statuses = [s.status for record in rounds for s in record.sites if s.site == site.site]
+    return {
+        "site": site.site,
+        "releases": site.releases,
+        "bytes_up": site.bytes_up,
+        "recorded_prv": site.recorded_prv,
+        "recorded_rdp": site.recorded_rdp,
+        "recomputed": [_finite(line) for line in site.lines],
+        "rounds_ok": statuses.count("ok"),
+        "rounds_refused": statuses.count("refused"),
+        "rounds_failed": len(statuses) - statuses.count("ok") - statuses.count("refused"),
+    }
+
+
+def _finite(line: EpsilonLine) -> JsonObject:
+    """JSON has no infinity: null stands for an unbounded ε."""
+    numbers = {name: getattr(line, name) for name in ("prv", "rdp", "pld")}
+    return {"label": line.label} | {
+        name: value if value != float("inf") else None for name, value in numbers.items()
+    }
+
+
+def _groups_notes(metrics: MetricsFile | None) -> list[str]:
+    if metrics is None or not metrics.groups:
+        return []
+    notes = ["In the lab only: outside a simulation, group figures would be releases that cost ε."]
+    if metrics.groups_split == "leave_one_out":
+        notes.append(HOLD_OUT_LIMIT)
+    if any(record.attribute == "gender" for record in metrics.groups):
+        notes.append(GENDER_LIMIT)
+    return notes

@@ -1,0 +1,128 @@
+"""Reads what a run left in its folder; a damaged file is one clear line, never a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.config import RunConfig
+from common.errors import RunFolderError
+from common.release_record import ReleaseRecord
+from common.run_folder import RunFolder
+from simulations.report.metrics_file import MetricsFile
+
+METRICS_FILE = "metrics.json"
+SiteStatus = Literal["ok", "refused", "error", "non_finite"]
+Record = TypeVar("Record", bound=BaseModel)
+
+
+class SiteRound(BaseModel):
+    """What one site did in one server round; `epsilon_prv` is its ledger's total so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    site: str
+    status: SiteStatus
+    reason: str | None = None
+    bytes_up: int = 0
+    epsilon_prv: float | None = None
+
+
+class RoundRecord(BaseModel):
+    """One line of `rounds.jsonl`; `validation` holds exact means and is for the lab only."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1]
+    server_round: int
+    started_at: str | float
+    seconds: float
+    sites: tuple[SiteRound, ...]
+    validation: dict[str, float | None] | None = None
+    update_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Everything the report reads.
+
+    Attributes:
+        name: the run's name, its folder's name.
+        config: the resolved configuration.
+        rounds: in order; empty when the run ended before its first round.
+        releases: every release of every site, in order of arrival.
+        metrics: the lab's evaluation, or none when the run ended before it.
+        ledgers: names of the sites whose ledger was exported.
+    """
+
+    name: str
+    config: RunConfig
+    rounds: tuple[RoundRecord, ...]
+    releases: tuple[ReleaseRecord, ...]
+    metrics: MetricsFile | None
+    ledgers: tuple[str, ...]
+
+
+def read_run(path: Path) -> RunFiles:
+    """Read the records of a run.
+
+    Args:
+        path: `runs/NAME`.
+
+    Returns:
+        The records; lists are empty and `metrics` is none where a run ended early.
+
+    Raises:
+        RunFolderError: there is no run at `path`, or one of its files is damaged.
+        ConfigError: its `config.toml` is no configuration.
+    """
+    folder = RunFolder.open(path)
+    metrics = None
+    if (path / METRICS_FILE).is_file():
+        metrics = _parse(MetricsFile, folder.read_json(METRICS_FILE), path / METRICS_FILE)
+    return RunFiles(
+        name=path.resolve().name,
+        config=folder.read_config(),
+        rounds=tuple(
+            _parse(RoundRecord, record, path / "rounds.jsonl", number)
+            for number, record in enumerate(folder.read_rounds(), start=1)
+        ),
+        releases=tuple(
+            _parse(ReleaseRecord, record, path / "releases.jsonl", number)
+            for number, record in enumerate(folder.read_releases(), start=1)
+        ),
+        metrics=metrics,
+        ledgers=tuple(folder.read_ledgers()),
+    )
+
+
+def write_metrics(path: Path, metrics: MetricsFile) -> None:
+    """Write `metrics.json` into the run's folder, whole or not at all.
+
+    Args:
+        path: `runs/NAME`.
+        metrics: from `build_metrics`.
+
+    Raises:
+        RunFolderError: there is no run at `path`, or the file system refuses.
+    """
+    RunFolder.open(path).write_json(METRICS_FILE, metrics.model_dump(mode="json"))
+
+
+def _parse(
+    model: type[Record], content: Mapping[str, object], path: Path, line: int | None = None
+) -> Record:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the record"
+        place = f"{path}, line {line}" if line else str(path)
+        reason = " ".join(first["msg"].split())
+        raise RunFolderError(
+            f"{place} is damaged: {key}: {reason}; restore the file, or run again"
+        ) from error

@@ -1,0 +1,105 @@
+"""What `fedrec simulate` says at its end: a short table, or one JSON object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from common.config import PrivacyConfig
+from simulations.report.metrics_file import IntervalRecord, MetricsFile
+from simulations.report.number_text import (
+    delta_text,
+    epsilon_text,
+    interval_text,
+    metric_text,
+    seconds_text,
+)
+
+_COLUMNS = ("hr_10", "ndcg_10")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What there is to say about a finished run.
+
+    Attributes:
+        run_folder: where everything is.
+        metrics: the content of ``metrics.json``.
+        privacy: the run's settings of privacy.
+        epsilon: of the whole run, the largest of any site; None without privacy.
+        delta: at which `epsilon` holds.
+        seconds: wall-clock time of the run.
+    """
+
+    run_folder: Path
+    metrics: dict[str, Any]
+    privacy: PrivacyConfig
+    epsilon: float | None
+    delta: float
+    seconds: float
+
+    @property
+    def report(self) -> Path:
+        """The report's file."""
+        return self.run_folder / "report.html"
+
+
+def show_result(console: Console, summary: RunSummary) -> None:
+    """Print accuracy with intervals, the privacy spent, the time and where the report is."""
+    found = MetricsFile.model_validate(summary.metrics)
+    caption = f"{found.stage}, {found.rows[0].users} users, mean [95% interval]; lab only"
+    table = Table("", "HR@10", "NDCG@10", caption=caption)
+    for row in found.rows:
+        table.add_row(row.name, *(_interval(getattr(row, name)) for name in _COLUMNS))
+    console.print(table)
+    lines = {
+        "privacy": privacy_line(summary.privacy, summary.epsilon, summary.delta),
+        "time": seconds_text(summary.seconds),
+        "report": str(summary.report),
+    }
+    for name, line in lines.items():
+        console.print(f"{name + ':':9}{line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def result_json(summary: RunSummary) -> str:
+    """Return the result as one line of strict JSON."""
+    model = MetricsFile.model_validate(summary.metrics).rows[0]
+    privacy = summary.privacy
+    content = {
+        "schema_version": 1,
+        "run_folder": str(summary.run_folder),
+        "report": str(summary.report),
+        **{name: getattr(model, name).model_dump() for name in _COLUMNS},
+        "epsilon": summary.epsilon,
+        "delta": summary.delta,
+        "unit": privacy.unit,
+        "neighbouring_relation": "add_or_remove_one",
+        "mode": privacy.mode,
+        "insecure_seeded_noise": privacy.insecure_seeded_noise,
+        "seconds": summary.seconds,
+        "metrics": summary.metrics,
+    }
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+
+def privacy_line(privacy: PrivacyConfig, epsilon: float | None, delta: float) -> str:
+    """Return the claim in one line: ε, δ, unit, relation, sampling and what it covers."""
+    if epsilon is None:
+        return f"none (privacy.mode = {privacy.mode}): the server saw exact updates"
+    sampling = "Poisson sampling" if privacy.sample_rate < 1 else "all users in every step"
+    claim = (
+        f"ε = {epsilon_text(epsilon)} at δ = {delta_text(delta)} for each {privacy.unit}, "
+        f"add or remove one, over all releases of the run; {sampling}; PRV accountant"
+    )
+    if privacy.insecure_seeded_noise:
+        return "none: the noise came from a seed (privacy.insecure_seeded_noise), for tests only"
+    return claim
+
+
+def _interval(interval: IntervalRecord) -> str:
+    return f"{metric_text(interval.mean)} {interval_text(interval)}".rstrip()
