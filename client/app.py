@@ -93,7 +93,7 @@ def answer(message: Message, context: Context, handle: Handler) -> Message:
             context.node_config
         )
         content = _refusal(message, site, fault, str(fault) if may_leave else None)
-    except Exception as fault:  # its text may hold data: it goes to the site's log only
+    except Exception as fault:
         logger.exception("unexpected failure while answering %s", message.metadata.message_type)
         content = _refusal(message, site, fault, None)
     return Message(content, reply_to=message)

@@ -9,10 +9,12 @@ gradients are summed within each unit, in fp32.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from opacus.grad_sample import GradSampleHooks
+from opacus.grad_sample.grad_sample_module import promote_current_grad_sample
 from torch import nn
 
 from common.errors import PrivacyError
@@ -42,8 +44,7 @@ def grouped_linear_grad_sample(
     if inputs.shape[:-1] != backprops.shape[:-1]:
         raise PrivacyError(
             f"activations {tuple(inputs.shape)} and gradients {tuple(backprops.shape)} of a "
-            "Linear layer do not belong together; every output of a layer that is used more "
-            "than once must enter the loss"
+            "Linear layer do not belong together; run one forward per backward pass"
         )
     rows, left_over = divmod(inputs[..., 0].numel(), units)
     if left_over:
@@ -63,13 +64,46 @@ def grouped_linear_grad_sample(
 
 
 class _GroupedHooks(GradSampleHooks):  # type: ignore[misc]  # Opacus is untyped
-    """Opacus' hooks with the grouped sampler as the only one.
+    """Opacus' hooks with the grouped sampler as the only one, and exact pairing.
 
     The table of samplers is the class's own: Opacus' table, which the whole process
-    shares, stays as it is.
+    shares, stays as it is. Opacus listens with a module's full backward hook, which warns
+    wherever an input needs no gradient (as below LoRA), and takes the latest activation
+    for the gradient's; a hook on each output needs neither.
     """
 
     GRAD_SAMPLERS: ClassVar[dict[type[nn.Module], Any]] = {nn.Linear: grouped_linear_grad_sample}
+
+    def add_hooks(self, **_reduction: Any) -> None:
+        """As Opacus', but without backward hooks on modules."""
+        if hasattr(self._module, "autograd_grad_sample_hooks"):
+            raise PrivacyError(
+                "the model is already hooked; close the private step that still holds it"
+            )
+        self.autograd_grad_sample_hooks = self._module.autograd_grad_sample_hooks = [
+            layer.register_forward_hook(self.capture_activations_hook)
+            for layer in self.iterate_submodules(self._module)
+        ]
+
+    def capture_activations_hook(
+        self, module: nn.Module, forward_input: tuple[torch.Tensor, ...], output: torch.Tensor
+    ) -> None:
+        """Keep the activation, and wait for this very output's gradient."""
+        before = len(getattr(module, "activations", ()))
+        super().capture_activations_hook(module, forward_input, output)
+        activations: Any = getattr(module, "activations", ())
+        if len(activations) > before:
+            output.register_hook(partial(self._take_gradient, module, activations[-1]))
+
+    def _take_gradient(
+        self, module: nn.Module, activation: list[torch.Tensor], gradient: torch.Tensor
+    ) -> None:
+        if self.hooks_enabled:
+            waiting: Any = module.activations
+            waiting.append(waiting.pop(next(i for i, a in enumerate(waiting) if a is activation)))
+            self.capture_backprops_hook(
+                module, None, (gradient,), loss_reduction="sum", batch_first=True
+            )
 
 
 class UnitGradients:
@@ -95,10 +129,7 @@ class UnitGradients:
         }
         self._units = 0
         self._closed = False
-        try:
-            self._hooks = _GroupedHooks(model, batch_first=True, loss_reduction="sum", strict=True)
-        except ValueError as error:
-            raise PrivacyError(f"{error}; close the private step that still holds it") from error
+        self._hooks = _GroupedHooks(model, batch_first=True, loss_reduction="sum", strict=True)
         self._hooks.disable_hooks()
         self._handles = [
             layer.register_forward_pre_hook(self._announce_units) for layer in self._layers
@@ -134,7 +165,6 @@ class UnitGradients:
                 _check_losses(losses, len(units))
                 if losses.requires_grad:
                     torch.autograd.backward(losses.sum())
-            self._check_every_use_reached()
             return {name: self._gradient_of(p) for name, p in self.parameters.items()}
         except BaseException:
             self._forget()
@@ -160,6 +190,8 @@ class UnitGradients:
                     delattr(layer, leftover)
 
     def _gradient_of(self, parameter: Any) -> torch.Tensor:
+        if hasattr(parameter, "_current_grad_sample"):  # some use's output is not in the losses
+            promote_current_grad_sample(parameter)
         if parameter.grad_sample is None:
             parameter.grad_sample = torch.zeros(
                 (self._units, *parameter.shape), dtype=torch.float32, device=parameter.device
@@ -170,15 +202,6 @@ class UnitGradients:
     def _announce_units(self, layer: nn.Module, _inputs: tuple[torch.Tensor, ...]) -> None:
         if self._hooks.hooks_enabled:
             layer.max_batch_len = self._units  # type: ignore[assignment]  # read by the sampler
-
-    def _check_every_use_reached(self) -> None:
-        """A layer with some uses in the loss and some not would pair wrong activations."""
-        for layer in self._layers:
-            if any(hasattr(p, "_current_grad_sample") for p in layer.parameters()):
-                raise PrivacyError(
-                    f"a trainable {layer} was used several times in one forward, and the losses "
-                    "depend on some of its outputs only; let every output enter the losses"
-                )
 
     def _forget(self) -> None:
         """Drop what an earlier pass left: activations, gradients, counters."""

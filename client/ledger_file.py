@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,16 @@ _SCHEMA = (
         for table in ("site", "releases")
         for change in ("update", "delete")
     ),
+    # INSERT OR REPLACE deletes without asking the triggers above.
+    """CREATE TRIGGER releases_no_replace BEFORE INSERT ON releases
+        WHEN EXISTS (
+            SELECT 1 FROM releases WHERE seq = NEW.seq OR (
+                run = NEW.run AND server_round = NEW.server_round AND kind = NEW.kind
+            )
+        )
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+    """CREATE TRIGGER site_is_one BEFORE INSERT ON site WHEN EXISTS (SELECT 1 FROM site)
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
 )
 
 
@@ -51,13 +62,13 @@ class LedgerFile:
         self._busy_timeout_s = busy_timeout_s
         site = (SCHEMA_VERSION, unit, dataset_fingerprint)
         with self.connection() as connection:
-            self._refuse_foreign(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
             with transaction(connection):
                 if _is_empty(connection):
                     for statement in _SCHEMA:
                         connection.execute(statement)
                     connection.execute("INSERT INTO site VALUES (?, ?, ?)", site)
+                self._refuse_foreign(connection)
+            self._write_ahead(connection)
             self._check_whole(connection)
             self._check_site(connection, site)
 
@@ -83,8 +94,19 @@ class LedgerFile:
 
     def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("PRAGMA application_id").fetchone()[0]
-        if found != _APPLICATION_ID and not _is_empty(connection):
+        if found != _APPLICATION_ID:
             raise LedgerError(f"{self.path} is not a fedrec ledger; give the ledger's own path")
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        """Turn on the write-ahead log, which stays on; SQLite itself does not wait here."""
+        deadline = time.monotonic() + self._busy_timeout_s
+        while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _check_whole(self, connection: sqlite3.Connection) -> None:
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -51,9 +51,7 @@ def train_private(
         for _ in range(config.federation.local_steps):
             sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
             contributions = [_draw(recommender, units[i], config, sampling) for i in sampled]
-            private_step.step(
-                contributions, lambda batch: _losses(recommender, batch, config)
-            )
+            private_step.step(contributions, lambda batch: _losses(recommender, batch, config))
     recommender.eval()
 
 
@@ -89,7 +87,8 @@ def train_plain(
 def local_optimizer(recommender: Recommender, config: RunConfig) -> torch.optim.Optimizer:
     """The site's optimiser over the adapter; its state never outlives a round."""
     lr = config.federation.local_lr
-    lora, other = [], []
+    lora: list[torch.nn.Parameter] = []
+    other: list[torch.nn.Parameter] = []
     for name, parameter in recommender.named_parameters():
         if parameter.requires_grad:
             (lora if "lora_" in name else other).append(parameter)

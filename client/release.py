@@ -19,11 +19,15 @@ from client.randomness import RandomSource
 from common.accounting import epsilon
 from common.adapters import Adapter, adapter_bytes, adapter_sha256
 from common.config import RunConfig
-from common.privacy_events import PrivacyEvent, SampledGaussianEvent, event_to_dict
+from common.privacy_events import (
+    GaussianEvent,
+    PrivacyEvent,
+    SampledGaussianEvent,
+    event_to_dict,
+)
 from common.privacy_units import Unit
 from common.release_record import Mechanism, ReleaseKind, ReleaseRecord
 from common.tensor_files import tensors_from_bytes, tensors_to_bytes
-
 
 RECORD_KEY = "release"
 Sampling = Literal["poisson", "full", "none"]
@@ -45,7 +49,7 @@ class ReleasePlan:
     run: str
     server_round: int
     kind: ReleaseKind
-    event: PrivacyEvent | None
+    event: GaussianEvent | SampledGaussianEvent | None
     divisor: float
     max_grad_norm: float
 

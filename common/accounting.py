@@ -48,6 +48,7 @@ _Mechanism: TypeAlias = tuple[float, float, int]
 _ROUND_UP = 1 + 1e-6
 _PRV_ERROR_RANGE = (1e-3, 1e-2)
 _PRV_LARGEST_MESH = 2**22
+_LEAST_SIGMA = 1e-6
 _WHOLE_ORDERS = (*range(2, 64), 64, 80, 96, 128, 192, 256, 384, 512, 768, 1000)
 _SMALL_ORDERS = (1.01, 1.02, 1.05)
 _REFINED_UP_TO = 11
@@ -62,8 +63,8 @@ def epsilon(history: Sequence[PrivacyEvent], delta: float, accountant: Accountan
         accountant: which accountant answers; see the module's docstring.
 
     Returns:
-        ε ≥ 0, never below the true ε; 0 for an empty history; inf where it passes what
-        a float can hold.
+        ε ≥ 0, never below the true ε; 0 for an empty history; inf where there
+        is hardly any noise (σ < 1e-6).
 
     Raises:
         PrivacyError: δ outside (0, 1), or an unknown accountant.
@@ -81,6 +82,8 @@ def _epsilon_of(history: MergedHistory, delta: float, accountant: Accountant) ->
     if not history:
         return 0.0
     mechanisms = _mechanisms(history)
+    if min(sigma for sigma, _, _ in mechanisms) < _LEAST_SIGMA:
+        return math.inf  # ε beyond 10^11: no claim, and no float to compute it in
     if accountant == "rdp":
         return _rdp_epsilon(mechanisms, delta)
     if accountant == "pld":

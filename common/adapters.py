@@ -25,9 +25,7 @@ _PEFT_ADAPTER = ".default.weight"
 def wire_name(parameter_name: str) -> str:
     """The adapter's name of a recommender parameter (PEFT's own key for LoRA factors)."""
     if parameter_name.startswith(_PEFT_PREFIX):
-        return "lora." + parameter_name.removeprefix(_PEFT_PREFIX).replace(
-            _PEFT_ADAPTER, ".weight"
-        )
+        return "lora." + parameter_name.removeprefix(_PEFT_PREFIX).replace(_PEFT_ADAPTER, ".weight")
     return parameter_name
 
 

@@ -56,34 +56,39 @@ def calibrate_noise_multiplier(
         event = SampledGaussianEvent(sigma, sample_rate, steps)
         return epsilon((*before, event), target_delta, accountant)
 
-    # RDP is quick and never below PRV: its σ is large enough, and a good place to start.
-    reachable = cost(_LARGEST_SIGMA, "prv") <= target_epsilon
-    if not reachable:
+    if not cost(_LARGEST_SIGMA, "prv") <= target_epsilon:
         raise CalibrationError(
             f"no noise multiplier reaches ε={target_epsilon:g} at δ={target_delta:g} over "
             f"{steps} steps at sample_rate={sample_rate:g} (other releases: ε={spent:.4g}); "
             "raise the target or release less"
         )
-    start = _bisect(lambda s: cost(s, "rdp"), target_epsilon, _SMALLEST_SIGMA, 1.0, 0.97)
-    return _bisect(lambda s: cost(s, "prv"), target_epsilon, _SMALLEST_SIGMA, start, _TIGHTNESS)
+    # RDP is quick and never below PRV: its σ is large enough, and a good place to start.
+    start = _search(lambda sigma: cost(sigma, "rdp"), target_epsilon, 1.0, 0.97)
+    return _search(lambda sigma: cost(sigma, "prv"), target_epsilon, start, _TIGHTNESS)
 
 
-def _bisect(
-    cost: Callable[[float], float], target: float, smallest: float, start: float, tightness: float
-) -> float:
+def _search(cost: Callable[[float], float], target: float, start: float, tightness: float) -> float:
     """Smallest σ with cost(σ) in [tightness · target, target], for a falling `cost`."""
     high = start
-    while cost(high) > target and high < _LARGEST_SIGMA:
+    while (at_high := cost(high)) > target and high < _LARGEST_SIGMA:
         high *= 2
-    low = high / 1.25
-    while low > smallest and (spent := cost(low)) <= target:
-        if spent >= tightness * target:
-            return low
-        high, low = low, low / 1.5
-    while (spent := cost(high)) < tightness * target and high / low > 1 + 1e-9:
-        middle = math.sqrt(low * high)
-        if cost(middle) <= target:
-            high = middle
+    low, at_low = high, at_high
+    while at_low <= target and low > _SMALLEST_SIGMA:
+        high, at_high, low = low, at_low, low / 1.5
+        at_low = cost(low)
+    while at_high < tightness * target and high / low > 1 + 1e-9:
+        middle = _between(low, at_low, high, at_high, (1 + tightness) / 2 * target)
+        at_middle = cost(middle)
+        if at_middle <= target:
+            high, at_high = middle, at_middle
         else:
-            low = middle
+            low, at_low = middle, at_middle
     return high
+
+
+def _between(low: float, at_low: float, high: float, at_high: float, aim: float) -> float:
+    """Where a power law through both ends meets `aim`, kept off the ends."""
+    share = 0.5
+    if at_high > 0 and math.isfinite(at_low):
+        share = math.log(at_low / aim) / math.log(at_low / at_high)
+    return low * math.pow(high / low, min(max(share, 0.1), 0.9))

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -72,7 +72,7 @@ class PrivacyConfig(Section):
         8.0, gt=0, allow_inf_nan=True, description="for the whole run, all releases"
     )
     target_delta: float = Field(1e-4, gt=0, lt=1)
-    noise_multiplier: Positive | Literal["auto"] = Field(AUTO, description="σ; auto: calibrated")
+    noise_multiplier: Positive | Literal["auto"] = Field("auto", description="σ; auto: calibrated")
     max_grad_norm: float = Field(1.0, gt=0, description="C, over all trainable tensors jointly")
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
     targets_per_unit: int = Field(8, ge=1, description="m, bound on a unit's contribution")
@@ -105,16 +105,12 @@ class EvaluationConfig(Section):
 
     every: int = Field(5, ge=0, description="validate each E rounds; 0: only at the end")
     bootstrap_resamples: int = Field(2000, ge=100)
-    tie_seeds: int = Field(1, ge=1, description="seeds of the hold-out's tie-break at test")
 
 
 class EngineConfig(Section):
     """What the run is computed with; it never changes what is computed."""
 
     kind: Literal["inprocess", "flower"] = "inprocess"
-    device: str = Field(
-        "cpu", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
-    )
     threads: int = Field(0, ge=0, description="torch threads; 0: all cores")
 
 

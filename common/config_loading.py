@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tomli_w
 from pydantic import ValidationError
@@ -62,9 +62,7 @@ def load_config(
         given[key] = _Given(value, "the run config")
     given.update(_from_overrides(overrides, faults))
     config, bad_keys = _validate(given, faults)
-    faults.extend(
-        fault.text for fault in cross_faults(config) if bad_keys.isdisjoint(fault.keys)
-    )
+    faults.extend(fault.text for fault in cross_faults(config) if bad_keys.isdisjoint(fault.keys))
     if faults:
         raise ConfigError(faults)
     return config
@@ -98,7 +96,8 @@ def _validate(given: Mapping[str, _Given], faults: list[str]) -> tuple[RunConfig
             bad_keys.add(key)
             del by_section[section][name]
         sections[section] = model.model_validate(by_section[section])
-    return RunConfig.model_construct(None, **sections), bad_keys
+    values: dict[str, Any] = dict(sections)
+    return RunConfig.model_construct(**values), bad_keys
 
 
 def _bad_names(model: type[Section], values: Mapping[str, object]) -> list[str]:

@@ -25,9 +25,7 @@ _TABLE = "tool.flwr.app.config"
 def flower_config_block() -> str:
     """Return the table with every key of `RunConfig`, between its two markers."""
     sections = RunConfig().model_dump()
-    tables = [
-        f"[{_TABLE}.{section}]\n{tomli_w.dumps(keys)}" for section, keys in sections.items()
-    ]
+    tables = [f"[{_TABLE}.{section}]\n{tomli_w.dumps(keys)}" for section, keys in sections.items()]
     return "\n".join([BEGIN, *tables]) + END
 
 

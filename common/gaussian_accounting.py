@@ -19,8 +19,8 @@ from common.privacy_events import GaussianEvent
 
 def composed_noise_multiplier(events: Iterable[GaussianEvent]) -> float:
     """The σ of the one Gaussian release that equals all of `events` together."""
-    precision = math.fsum(event.count / event.noise_multiplier**2 for event in events)
-    return 1 / math.sqrt(precision)
+    inverse = math.hypot(*(math.sqrt(event.count) / event.noise_multiplier for event in events))
+    return 1 / inverse
 
 
 def gaussian_delta(noise_multiplier: float, epsilon: float) -> float:

@@ -29,4 +29,5 @@ def item_prior_from_counts(
     spread = float(logs.std())
     if not (np.isfinite(spread) and spread > 0.0):
         return np.zeros(len(logs), dtype=np.float32)
-    return ((logs - logs.mean()) / spread).astype(np.float32)
+    prior: npt.NDArray[np.float32] = ((logs - logs.mean()) / spread).astype(np.float32)
+    return prior

@@ -5,6 +5,7 @@ Only the layers that carry LoRA run here; what lies below comes from `FrozenPref
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import cast
 
@@ -35,18 +36,19 @@ class ItemTower(nn.Module):
         total = int(bert.config.num_hidden_layers)
         self.first_layer = total - config.lora_layers
         self.prefix = prefix
-        self.peft: PeftModel = get_peft_model(
-            bert,
-            LoraConfig(
-                r=config.lora_rank,
-                lora_alpha=config.lora_rank,
-                lora_dropout=0.0,
-                bias="none",
-                target_modules=list(LORA_TARGETS),
-                layers_to_transform=list(range(self.first_layer, total)),
-                layers_pattern="layer",
-            ),
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_rank,
+            lora_dropout=0.0,
+            bias="none",
+            target_modules=list(LORA_TARGETS),
+            layers_to_transform=list(range(self.first_layer, total)),
+            layers_pattern="layer",
         )
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5 by an old name; that is not ours to mend.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            self.peft: PeftModel = get_peft_model(bert, lora)
         _draw_lora_a(self.peft, seed)
         train_a = config.adapter == "fedit"
         trained = config.item_side != "head"

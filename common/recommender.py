@@ -103,9 +103,9 @@ class Recommender(nn.Module):
         weights = lag_weights(batch.history_mask, batch.positions, self.half_lives)
         candidates = self._candidate_vectors(batch, table)
         prior = self.item_prior[batch.candidates]
-        return self.head(history, weights, candidates) + self.score(
-            history, weights, candidates, prior
-        )
+        scores: torch.Tensor = self.head(history, weights, candidates)
+        terms: torch.Tensor = self.score(history, weights, candidates, prior)
+        return scores + terms
 
     def _candidate_vectors(self, batch: UnitBatch, table: torch.Tensor) -> torch.Tensor:
         """``[B, N, d]``; the live columns carry a gradient through BERT."""
@@ -151,8 +151,9 @@ class Recommender(nn.Module):
         history = table[items]
         weights = lag_weights(mask, lengths[:, None], self.half_lives)
         candidates, prior = table[None], self.item_prior[None]
-        scores = self.head(history, weights, candidates)
-        return (scores + self.score(history, weights, candidates, prior))[:, 0]
+        scores: torch.Tensor = self.head(history, weights, candidates)
+        terms: torch.Tensor = self.score(history, weights, candidates, prior)
+        return (scores + terms)[:, 0]
 
 
 class ScoreTerms(nn.Module):
@@ -187,10 +188,11 @@ class ScoreTerms(nn.Module):
         """``[B, m, N]`` from ``[B, H, d]``, ``[B, m, L, H]``, ``[B|1, N, d]``, ``[B|1, N]``."""
         recent = torch.einsum("bmlh,bhd->bmdl", weights, self._directions(history))
         profile = self.similarity(recent).squeeze(-1)  # [B, m, d]
-        terms = torch.matmul(profile, self._directions(candidates).transpose(1, 2))
+        terms: torch.Tensor = torch.matmul(profile, self._directions(candidates).transpose(1, 2))
         terms = terms + self.prior(prior[..., None]).squeeze(-1)[:, None, :]
         ones = torch.ones(history.shape[0], 1, 1, device=history.device)
-        return terms + self.offset(ones)
+        offset: torch.Tensor = self.offset(ones)
+        return terms + offset
 
     def _directions(self, vectors: torch.Tensor) -> torch.Tensor:
         return F.normalize(vectors * self.softening, dim=-1)

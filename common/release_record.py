@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from common.adapters import Adapter, adapter_sha256
+from common.errors import PrivacyError
+from common.privacy_events import event_from_dict, event_to_dict
 
 ReleaseKind = Literal["update", "popularity", "metrics"]
 Mechanism = Literal["gaussian", "sampled_gaussian", "none", "exact_lab_only"]
@@ -74,6 +76,17 @@ class ReleaseRecord(BaseModel):
     epsilon_rdp: float | None = Field(default=None, ge=0)
     delta: float = Field(ge=0, lt=1)
     insecure_seeded_noise: bool = False
+
+    @field_validator("event")
+    @classmethod
+    def _check_event(cls, event: dict[str, Any] | None) -> dict[str, Any] | None:
+        """An event that no accountant knows is refused on arrival, not in the audit."""
+        if event is None:
+            return None
+        try:
+            return event_to_dict(event_from_dict(event))
+        except PrivacyError as fault:
+            raise ValueError(str(fault)) from fault
 
 
 def counts_payload(counts: npt.NDArray[np.float32]) -> Adapter:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from common.adapters import Adapter
 from common.errors import MessageError
 from common.message_records import (
+    Scalar,
     Shapes,
     kind_of,
     read,
@@ -45,7 +46,7 @@ _REFUSAL = "refusal"
 
 def encode_train_reply(reply: TrainReply) -> RecordDict:
     """The record of a train reply."""
-    meta = {
+    meta: dict[str, Scalar] = {
         "site": reply.site,
         "server_round": reply.server_round,
         "config_sha256": reply.config_sha256,
@@ -84,7 +85,7 @@ def decode_train_reply(
 
 def encode_popularity_reply(reply: PopularityReply) -> RecordDict:
     """The record of a popularity reply."""
-    meta = {
+    meta: dict[str, Scalar] = {
         "site": reply.site,
         "config_sha256": reply.config_sha256,
         "declared_units": reply.declared_units,
@@ -112,7 +113,7 @@ def decode_popularity_reply(
 def encode_evaluate_reply(reply: EvaluateReply) -> RecordDict:
     """The record of an evaluate reply."""
     sums = {name: float(getattr(reply.sums, name)) for name in METRIC_NAMES}
-    meta = {
+    meta: dict[str, Scalar] = {
         "site": reply.site,
         "server_round": reply.server_round,
         "config_sha256": reply.config_sha256,
@@ -140,14 +141,16 @@ def decode_evaluate_reply(
     sums = {name: read(meta, name, float) for name in METRIC_NAMES}
     for name, total in sums.items():
         if not (math.isfinite(total) and 0 <= total <= users * (1 + 1e-9)):
-            raise MessageError(f"{site} sent {name}={total} over {users} users; it must be 0..users")
+            raise MessageError(
+                f"{site} sent {name}={total} over {users} users; it must be 0..users"
+            )
     release = _release(meta, kind="metrics", site=site, run=run, server_round=server_round)
     return EvaluateReply(site, server_round, config_sha256, MetricSums(users, **sums), release)
 
 
 def encode_refusal(reply: RefusalReply) -> RecordDict:
     """The record of a refusal."""
-    meta = {
+    meta: dict[str, Scalar] = {
         "site": reply.site,
         "server_round": reply.server_round,
         "code": reply.code,

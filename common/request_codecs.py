@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from common.errors import MessageError
 from common.message_records import (
+    Scalar,
     Shapes,
     read,
     read_arrays,
@@ -25,7 +26,7 @@ _ARRAYS = (_ADAPTER, _PRIOR)
 
 def encode_popularity_request(request: PopularityRequest) -> RecordDict:
     """The record of a popularity request."""
-    meta = {"run": request.run, "config_sha256": request.config_sha256}
+    meta: dict[str, Scalar] = {"run": request.run, "config_sha256": request.config_sha256}
     return write_record("popularity_request", meta, {})
 
 
@@ -41,7 +42,7 @@ def decode_popularity_request(content: RecordDict, *, config_sha256: str) -> Pop
 
 def encode_train_request(request: TrainRequest) -> RecordDict:
     """The record of a train request."""
-    meta = {
+    meta: dict[str, Scalar] = {
         "run": request.run,
         "server_round": request.server_round,
         "config_sha256": request.config_sha256,
@@ -76,7 +77,7 @@ def decode_train_request(
 
 def encode_evaluate_request(request: EvaluateRequest) -> RecordDict:
     """The record of an evaluate request."""
-    meta = {
+    meta: dict[str, Scalar] = {
         "run": request.run,
         "server_round": request.server_round,
         "config_sha256": request.config_sha256,

@@ -87,7 +87,8 @@ class MultiLagHead(nn.Module):
         item = self.candidate(candidates)  # [B, N, e]
         dots = torch.matmul(user, item.transpose(1, 2)) * self.scale  # [B, m, N]
         bias = self.text_bias(candidates).transpose(1, 2)  # [B, 1, N]
-        return self.temperature(dots[..., None]).squeeze(-1) + bias
+        scores: torch.Tensor = self.temperature(dots[..., None]).squeeze(-1) + bias
+        return scores
 
 
 class BilinearHead(nn.Module):
@@ -115,9 +116,12 @@ class BilinearHead(nn.Module):
         user = self.mix(means.flatten(2))  # [B, m, p]
         item = candidates[..., : self.dim]
         bias = self.text_bias(item).transpose(1, 2)
-        return torch.matmul(user, item.transpose(1, 2)) * self.scale + bias
+        scores: torch.Tensor = torch.matmul(user, item.transpose(1, 2)) * self.scale + bias
+        return scores
 
 
 def build_head(width: int, config: ModelConfig) -> MultiLagHead | BilinearHead:
     """The head that `config.head` names."""
-    return MultiLagHead(width, config) if config.head == "multi_lag" else BilinearHead(width, config)
+    return (
+        MultiLagHead(width, config) if config.head == "multi_lag" else BilinearHead(width, config)
+    )

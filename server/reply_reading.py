@@ -34,9 +34,7 @@ Reply = TypeVar("Reply", TrainReply, PopularityReply, EvaluateReply)
 class ReplyReader:
     """Reads the replies of one run and remembers which node is which site."""
 
-    def __init__(
-        self, run: str, config_sha256: str, shapes: Mapping[str, tuple[int, ...]]
-    ) -> None:
+    def __init__(self, run: str, config_sha256: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Binds the reader to what every reply of the run must state.
 
         Args:
@@ -65,9 +63,7 @@ class ReplyReader:
         """Reads the reply to a popularity request."""
 
         def decode(content: RecordDict) -> PopularityReply:
-            return decode_popularity_reply(
-                content, run=self.run, config_sha256=self.config_sha256
-            )
+            return decode_popularity_reply(content, run=self.run, config_sha256=self.config_sha256)
 
         return self._read(message, POPULARITY_ROUND, decode)
 
@@ -126,13 +122,14 @@ class ReplyReader:
         return SiteRound(self.site_name(node), status, reason)
 
     def _remember_site(self, node: int, site: str) -> None:
-        known_site = self._site_of_node.setdefault(node, site)
-        known_node = self._node_of_site.setdefault(site, node)
+        known_site = self._site_of_node.get(node, site)
+        known_node = self._node_of_site.get(site, node)
         if known_site != site or known_node != node:
             raise MessageError(
                 f"node {node} answers as site {site}, but {known_site} is at node {node} "
                 f"and {site} at node {known_node}; give every node its own site"
             )
+        self._site_of_node[node], self._node_of_site[site] = site, node
 
     def _remember_units(self, site: str, units: int) -> None:
         """Weights are public: a site declares its size once, and it stays."""

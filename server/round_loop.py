@@ -12,6 +12,7 @@ from common.errors import FederationError
 from common.item_prior import item_prior_from_counts
 from common.message_records import write_arrays
 from common.messages import POPULARITY_ROUND, Stage
+from common.noise_plan import popularity_deviation
 from common.progress import ProgressListener
 from server.round_record import (
     EvaluationOutcome,
@@ -81,7 +82,8 @@ def release_popularity(
     records.write_round(_record(strategy, POPULARITY_ROUND, clock, outcome, {}))
     if outcome.ok < federation.min_sites:
         raise too_few_sites(outcome, POPULARITY_ROUND, federation.min_sites)
-    strategy.item_prior = item_prior_from_counts(counts)
+    deviation = popularity_deviation(strategy.config, outcome.ok)
+    strategy.item_prior = item_prior_from_counts(counts, deviation)
 
 
 def stages_due(server_round: int, config: RunConfig) -> tuple[Stage, ...]:

@@ -103,9 +103,7 @@ def _fedadam(
     delta: Moments, state: OptimizerState, config: FederationConfig
 ) -> tuple[Moments, OptimizerState]:
     beta, steps = config.server_momentum, state.steps + 1
-    first = {
-        n: beta * _or_zeros(state.first, n, d) + (1 - beta) * d for n, d in delta.items()
-    }
+    first = {n: beta * _or_zeros(state.first, n, d) + (1 - beta) * d for n, d in delta.items()}
     second = {
         n: ADAM_BETA_2 * _or_zeros(state.second, n, d) + (1 - ADAM_BETA_2) * d * d
         for n, d in delta.items()

@@ -136,7 +136,7 @@ class InProcessGrid(Grid):
         context = self._context(message.metadata.dst_node_id)
         try:
             reply = self._client_app(message, context)
-        except Exception as fault:  # as Flower's simulation: a node's failure is its reply
+        except Exception as fault:
             logger.exception("node %d failed", context.node_id)
             loading = isinstance(fault, LoadClientAppError)
             code = (

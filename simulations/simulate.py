@@ -47,9 +47,7 @@ class SimulationResult:
     seconds: float
 
 
-def simulate(
-    config: RunConfig, folder: RunFolder, listener: ProgressListener
-) -> SimulationResult:
+def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -> SimulationResult:
     """Runs a federation, examines its adapter in the lab, and writes the report.
 
     An interruption or an error leaves what was finished on disk.
@@ -62,7 +60,7 @@ def simulate(
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     listener.message(f"loading {config.data.dataset}")
-    dataset = load_dataset(config.data)
+    dataset = load_dataset(config.data, notify=listener.message)
     started = time.monotonic()
     with simulated_sites(dataset, config, folder) as sited:
         run_engine(sited, folder, listener)
@@ -80,9 +78,7 @@ def simulate(
 
 
 @contextmanager
-def simulated_sites(
-    dataset: Dataset, config: RunConfig, folder: RunFolder
-) -> Iterator[RunConfig]:
+def simulated_sites(dataset: Dataset, config: RunConfig, folder: RunFolder) -> Iterator[RunConfig]:
     """Gives the run its sites: those of `data.sites_folder`, or some that live for the run.
 
     A run's folder may be handed to anyone, so the sites' data never lie in it; the exports

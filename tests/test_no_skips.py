@@ -12,8 +12,7 @@ FILES = {
     "test_called.py": "def test_it():\n    pytest.skip('called')\n",
     "test_marked.py": "@pytest.mark.skip(reason='marked')\ndef test_it():\n    pass\n",
     "test_fixture.py": (
-        "@pytest.fixture\ndef f():\n    pytest.skip('fixture')\n\n"
-        "def test_it(f):\n    pass\n"
+        "@pytest.fixture\ndef f():\n    pytest.skip('fixture')\n\ndef test_it(f):\n    pass\n"
     ),
     "test_module.py": "pytest.skip('module', allow_module_level=True)\n",
     "test_expected.py": "@pytest.mark.xfail\ndef test_it():\n    raise ValueError\n",

@@ -145,8 +145,14 @@ def choose_text_floor(
     for weight in grid:
         constants = replace(TextFloor(), similarity_weight=weight)
         metrics = text_floor_metrics(
-            vectors, splits, "validation", epsilon=epsilon, delta=delta, form=form,
-            sites=sites, constants=constants,
+            vectors,
+            splits,
+            "validation",
+            epsilon=epsilon,
+            delta=delta,
+            form=form,
+            sites=sites,
+            constants=constants,
         )
         quality = float(metrics.ndcg_10.mean())
         if quality > best_quality:

@@ -12,6 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import torch
+
 from common.config import RunConfig
 from common.errors import FederationError
 from common.progress import ProgressListener
@@ -32,9 +34,11 @@ def run_flower(config: RunConfig, folder: RunFolder, listener: ProgressListener)
         FederationError: The run failed, with the one line that says why.
         KeyboardInterrupt: Passed on, after everything that was started has ended.
     """
-    extra = {RUN_FOLDER_VARIABLE: str(folder.path.resolve())}
-    if config.engine.threads:
-        extra["OMP_NUM_THREADS"] = str(config.engine.threads)
+    extra = {
+        RUN_FOLDER_VARIABLE: str(folder.path.resolve()),
+        # As many as the other engine uses: another number rounds sums in another order.
+        "OMP_NUM_THREADS": str(config.engine.threads or torch.get_num_threads()),
+    }
     listener.message("starting Flower's simulation runtime")
     with own_superlink(extra) as superlink:
         app = stage_app(superlink.home)
@@ -42,8 +46,7 @@ def run_flower(config: RunConfig, folder: RunFolder, listener: ProgressListener)
         follow_run(_submit(superlink, app, run_config, config), config, folder, listener)
         status, details = run_status(superlink)
         if status != COMPLETED:
-            line = details.removeprefix(_FAILURE) or superlink.tail()
-            raise FederationError(line)
+            raise FederationError(_reason(details, superlink))
 
 
 def follow_run(
@@ -88,31 +91,26 @@ def run_status(superlink: SuperLink) -> tuple[str, str]:
         return str(runs[0]["status"]), str(runs[0]["status-details"])
     except (ValueError, KeyError, IndexError, TypeError):
         raise FederationError(
-            f"Flower's SuperLink accepted no run: {superlink.tail()}"
+            f"Flower accepted no run; its log is {superlink.kept_log()}"
         ) from None
 
 
 def federation_config(config: RunConfig) -> str:
     """Flower's federation config: as many SuperNodes as sites, one core each."""
-    gpus = 0.0 if config.engine.device == "cpu" else 1.0
-    return (
-        f"num-supernodes={config.data.sites} client-resources-num-cpus=1.0 "
-        f"client-resources-num-gpus={gpus}"
-    )
+    return f"num-supernodes={config.data.sites} client-resources-num-cpus=1"
 
 
 def _submit(
     superlink: SuperLink, app: Path, run_config: Path, config: RunConfig
 ) -> subprocess.Popen[bytes]:
     """Starts ``flwr run --stream``, which ends when the run does."""
-    command = [script("flwr"), "run", str(app), CONNECTION, "--stream"]
-    command += ["--run-config", str(run_config), "--federation-config", federation_config(config)]
-    with superlink.log.open("ab") as log:
-        return subprocess.Popen(
-            command,
-            env=superlink.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    command = ["flwr", "run", str(app), CONNECTION, "--stream", "--run-config", str(run_config)]
+    return superlink.start([*command, "--federation-config", federation_config(config)])
+
+
+def _reason(details: str, superlink: SuperLink) -> str:
+    """The one line of the ServerApp's error, or where to look when there is none."""
+    line = details.removeprefix(_FAILURE)
+    if line != details and line:
+        return line
+    return f"Flower's run failed ({details or 'no details'}); its log is {superlink.kept_log()}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import torch
 from flwr.app import Context, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
 
@@ -32,4 +35,16 @@ def run_inprocess(config: RunConfig, folder: RunFolder, listener: ProgressListen
         state=RecordDict(),
         run_config=flat,
     )
-    build_server_app(run_folder=folder.path, listener=listener)(grid, context)
+    with _torch_threads(config.engine.threads):
+        build_server_app(run_folder=folder.path, listener=listener)(grid, context)
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Computes with `threads` threads (0: as many as torch has now) for the run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

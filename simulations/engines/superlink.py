@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomli_w
@@ -35,16 +35,33 @@ class SuperLink:
         home: its FLWR_HOME, which also holds the staged app and the log.
         environment: environment of every process that talks to it.
         log: what it and everything below it print.
+        started: the commands that `start` started.
     """
 
     home: Path
     environment: dict[str, str]
     log: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def tail(self, characters: int = 300) -> str:
-        """The end of the log, as one line."""
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        return " ".join(text[-characters:].split())
+    def kept_log(self) -> Path:
+        """A copy of the log that outlives the run, for a failure that we cannot explain."""
+        handle, path = tempfile.mkstemp(prefix="fedrec-flower-", suffix=".log")
+        os.close(handle)
+        return Path(shutil.copyfile(self.log, path))
+
+    def start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Starts one of Flower's commands; what it prints goes to the log."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [script(command[0]), *command[1:]],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours: we end the run in order
+            )
+        self.started.append(process)
+        return process
 
 
 @contextmanager
@@ -59,11 +76,14 @@ def own_superlink(extra: Mapping[str, str]) -> Iterator[SuperLink]:
     """
     mark = secrets.token_hex(16)
     home = Path(tempfile.mkdtemp(prefix="fedrec-"))
-    environment = _environment(home, mark, extra)
+    superlink = SuperLink(home, _environment(home, mark, extra), home / "superlink.log")
     try:
-        yield _started(home, environment)
+        _wait_until_started(superlink)
+        yield superlink
     finally:
         left = end_marked_processes(mark)
+        for process in superlink.started:
+            process.poll()  # takes its exit status, so that no zombie stays
         shutil.rmtree(home, ignore_errors=True)
         if left:
             raise FederationError(
@@ -99,32 +119,21 @@ def _environment(home: Path, mark: str, extra: Mapping[str, str]) -> dict[str, s
     }
 
 
-def _started(home: Path, environment: dict[str, str]) -> SuperLink:
+def _wait_until_started(superlink: SuperLink) -> None:
     """Starts on a free port; another process may take it first, so it tries again."""
-    superlink = SuperLink(home, environment, home / "superlink.log")
     for _ in range(ATTEMPTS):
         port = _free_port()
         connection = {"address": f"127.0.0.1:{port}", "insecure": True}
         config = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
-        (home / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
-        if _answers(_launch(superlink, port), port):
-            return superlink
-    raise FederationError(f"Flower's SuperLink does not start: {superlink.tail()}")
-
-
-def _launch(superlink: SuperLink, port: int) -> subprocess.Popen[bytes]:
-    command = [script("flower-superlink"), "--insecure", "--simulation"]
-    command += ["--isolation", "subprocess", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--disable-runtime-dependency-installation"]
-    with superlink.log.open("ab") as log:
-        return subprocess.Popen(
-            command,
-            env=superlink.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is ours: we end the run in order
-        )
+        (superlink.home / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+        command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+        command += ["--disable-runtime-dependency-installation"]
+        if _answers(superlink.start(command), port):
+            return
+    raise FederationError(
+        f"Flower's SuperLink does not start on this machine; its log is {superlink.kept_log()}"
+    )
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:

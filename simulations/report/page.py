@@ -29,11 +29,15 @@ def report_page(data: JsonObject) -> str:
         HTML without any reference to another file or host.
     """
     style = files("simulations.report").joinpath("templates/style.css").read_text("utf-8")
-    return templates().get_template("report.html.j2").render(
-        **data,
-        style=Markup(style),
-        charts={name: Markup(svg) for name, svg in _charts(data).items()},
-        shown_sites=sorted(data["sites"], key=_most_spent_first)[:SITES_SHOWN],
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            **data,
+            style=Markup(style),
+            charts={name: Markup(svg) for name, svg in _charts(data).items()},
+            shown_sites=sorted(data["sites"], key=_most_spent_first)[:SITES_SHOWN],
+        )
     )
 
 
@@ -57,7 +61,8 @@ def _charts(data: JsonObject) -> dict[str, str]:
         points = [(p["server_round"], p[metric]) for p in curve if p[metric] is not None]
         if points:
             charts[f"curve_{metric}"] = line_chart(
-                f"{name} on validation over server rounds", "server round",
+                f"{name} on validation over server rounds",
+                "server round",
                 [Line(name, points, "a")],
             )
     return charts | _epsilon_charts(data)
@@ -75,10 +80,15 @@ def _group_charts(groups: list[JsonObject]) -> dict[str, str]:
     for record in groups:
         if record["row"] == model:
             charts[f"groups_{record['attribute']}"] = interval_chart(
-                f"NDCG@10 by {record['attribute']}", f"NDCG@10 by {record['attribute']}",
+                f"NDCG@10 by {record['attribute']}",
+                f"NDCG@10 by {record['attribute']}",
                 [
-                    IntervalRow(f"{g['group']} (n = {g['n']})", g["utility"]["mean"],
-                                g["utility"]["low"], g["utility"]["high"])
+                    IntervalRow(
+                        f"{g['group']} (n = {g['n']})",
+                        g["utility"]["mean"],
+                        g["utility"]["low"],
+                        g["utility"]["high"],
+                    )
                     for g in record["groups"]
                 ],
             )
@@ -96,12 +106,11 @@ def _epsilon_charts(data: JsonObject) -> dict[str, str]:
         target = data["epsilon_by_round"]["target_epsilon"]
         ends = (points[0]["server_round"], points[-1]["server_round"])
         lines.append(Line("target", [(x, target) for x in ends], "limit"))
-        charts["epsilon_by_round"] = line_chart(
-            "total ε over server rounds", "server round", lines
-        )
+        charts["epsilon_by_round"] = line_chart("total ε over server rounds", "server round", lines)
     if data["claim"]["status"] == "private" and 1 < len(data["sites"]) <= SITES_DRAWN:
         charts["epsilon_by_site"] = interval_chart(
-            "total ε by site", "total ε of the site's ledger",
+            "total ε by site",
+            "total ε of the site's ledger",
             [IntervalRow(s["site"], s["recorded_prv"] or 0.0, None, None) for s in data["sites"]],
         )
     return charts

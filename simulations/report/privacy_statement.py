@@ -24,4 +24,4 @@ def _spent(site: JsonObject) -> float:
     totals = [line["prv"] for line in site["recomputed"]]
     if None in totals:
         return float("inf")
-    return max(site["recorded_prv"] or 0.0, *totals)
+    return float(max(site["recorded_prv"] or 0.0, *totals))

@@ -52,8 +52,9 @@ def report_data(run: RunFiles) -> JsonObject:
         "sites": [_site(site, run.rounds) for site in _with_silent_sites(totals, run.rounds)],
         "groups_notes": _groups_notes(run.metrics),
         "who_sees_what": {
-            "modes": [dict(zip(("mode", "noise", "trusted", "server"), m, strict=True))
-                      for m in MODES],
+            "modes": [
+                dict(zip(("mode", "noise", "trusted", "server"), m, strict=True)) for m in MODES
+            ],
             "parties": parties(run.config.privacy.mode),
         },
         "tuning": {"note": TUNING_NOTE, "tuned": list(run.metrics.tuned) if run.metrics else []},
@@ -96,7 +97,7 @@ def cost(run: RunFiles, totals: Sequence[SiteTotals]) -> JsonObject:
         "bytes_up_total": sum(sent),
         "bytes_up_per_site": sum(sent) / len(sent) if sent else None,
         "peak_memory_bytes": metrics.peak_memory_bytes if metrics else None,
-        "device": metrics.device if metrics else run.config.engine.device,
+        "device": metrics.device if metrics else None,
         "engine": run.config.engine.kind,
     }
 

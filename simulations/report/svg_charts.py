@@ -75,17 +75,23 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
     parts = []
     for tick in y_ticks:
         _, y = place(x_low, tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" '
-                     f'y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">'
-                     f"{tick:g}</text>")
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        parts.append(
+            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        )
     for tick in x_ticks:
         if x_low <= tick <= x_high:
             x, _ = place(tick, 0)
-            parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" '
-                         f'text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" '
-                 f'text-anchor="middle">{escape(x_label)}</text>')
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" '
+                f'text-anchor="middle">{tick:g}</text>'
+            )
+    parts.append(
+        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" '
+        f'text-anchor="middle">{escape(x_label)}</text>'
+    )
     for line in lines:
         parts += _line_marks(line, [place(x, y) for x, y in line.points])
     return _svg(title, HEIGHT, parts)
@@ -96,8 +102,7 @@ def _line_marks(line: Line, places: Sequence[tuple[float, float]]) -> list[str]:
     marks = [f'<polyline class="line {line.style}" points="{points}"/>']
     if line.style != "limit" and len(places) <= 40:
         marks += [
-            f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
-            for x, y in places
+            f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places
         ]
     return marks
 
@@ -113,8 +118,7 @@ def interval_chart(title: str, x_label: str, rows: Sequence[IntervalRow]) -> str
     Returns:
         An `<svg>` element.
     """
-    bounds = [value for row in rows for value in (row.mean, row.low, row.high)
-              if value is not None]
+    bounds = [value for row in rows for value in (row.mean, row.low, row.high) if value is not None]
     ticks = nice_ticks(min(0.0, *bounds), max(bounds))
     low, high = ticks[0], ticks[-1]
     height = ROW_HEIGHT * len(rows) + 44
@@ -126,14 +130,21 @@ def interval_chart(title: str, x_label: str, rows: Sequence[IntervalRow]) -> str
     for tick in ticks:
         x, bottom = across(tick), height - 36
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">'
-                     f"{tick:g}</text>")
-    parts.append(f'<text class="axis" x="{WIDTH / 2:.0f}" y="{height - 4}" text-anchor="middle">'
-                 f"{escape(x_label)}</text>")
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{tick:g}</text>'
+        )
+    parts.append(
+        f'<text class="axis" x="{WIDTH / 2:.0f}" y="{height - 4}" text-anchor="middle">'
+        f"{escape(x_label)}</text>"
+    )
     for number, row in enumerate(rows):
-        parts += _interval_marks(row, 16 + number * ROW_HEIGHT, across(row.mean),
-                                 None if row.low is None else across(row.low),
-                                 None if row.high is None else across(row.high))
+        parts += _interval_marks(
+            row,
+            16 + number * ROW_HEIGHT,
+            across(row.mean),
+            None if row.low is None else across(row.low),
+            None if row.high is None else across(row.high),
+        )
     return _svg(title, height, parts)
 
 
@@ -146,8 +157,10 @@ def _interval_marks(
         f'<text class="row value" x="{WIDTH - 14}" y="{y}" text-anchor="end">{row.mean:.3f}</text>',
     ]
     if low is not None and high is not None:
-        marks.append(f'<line class="bar {row.style}" x1="{low:.1f}" x2="{high:.1f}" '
-                     f'y1="{y + 10}" y2="{y + 10}"/>')
+        marks.append(
+            f'<line class="bar {row.style}" x1="{low:.1f}" x2="{high:.1f}" '
+            f'y1="{y + 10}" y2="{y + 10}"/>'
+        )
     marks.append(f'<circle class="dot {row.style}" cx="{mean:.1f}" cy="{y + 10}" r="4.5"/>')
     return marks
 

@@ -27,7 +27,10 @@ from common.atomic_files import (
 from common.errors import RunFolderError
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
@@ -185,7 +188,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(
 
     real_write = os.write
     monkeypatch.setattr(atomic_files.os, "write", write_half)
-    with pytest.raises(RunFolderError, match="cannot append to .* no space left on device"):
+    with pytest.raises(RunFolderError, match=r"cannot append to .* no space left on device"):
         append_json_lines(path, [{"b": 2}, {"c": 3}])
     assert written
     assert path.read_bytes() == b'{"a": 1}\n'

@@ -36,9 +36,7 @@ def test_calibrated_steps_meet_the_target_together_with_all_else(
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    st.floats(1e-3, 500.0), st.floats(1e-9, 0.1), st.integers(1, 10_000), st.floats(0.5, 100.0)
-)
+@given(st.floats(1e-3, 500.0), st.floats(1e-9, 0.1), st.integers(1, 10_000), st.floats(0.5, 100.0))
 def test_full_participation_meets_any_reachable_target(
     target: float, delta: float, steps: int, popularity_sigma: float
 ) -> None:

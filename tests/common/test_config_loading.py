@@ -134,7 +134,7 @@ def test_did_you_mean(override: str, meant: str) -> None:
         ("data.dataset=a=b", "a=b"),
         ("data.dataset='quoted text'", "quoted text"),
         ("data.dataset=2024-01-01", "2024-01-01"),
-        ("data.dataset=my.data\nx = 1", "my.data\nx = 1"),
+        ("data.dataset='a'\nx = 1", "'a'\nx = 1"),
         ("privacy.insecure_seeded_noise=true", True),
         ("privacy.target_epsilon=3", 3.0),
     ],

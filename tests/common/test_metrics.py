@@ -60,8 +60,10 @@ def test_no_users_give_empty_metrics_and_nan_means() -> None:
 def test_sums_add_up_over_sites() -> None:
     ranks = [ints(1), ints(3), ints(15), ints(2, 30)]
     whole = MetricSums.from_users(user_metrics(ranks))
-    parts = [MetricSums.from_users(user_metrics(ranks[:1])),
-             MetricSums.from_users(user_metrics(ranks[1:]))]
+    parts = [
+        MetricSums.from_users(user_metrics(ranks[:1])),
+        MetricSums.from_users(user_metrics(ranks[1:])),
+    ]
     assert (parts[0] + parts[1]).users == whole.users == 4
     assert (parts[0] + parts[1]).means() == pytest.approx(whole.means())
     assert whole + MetricSums.zero() == whole

@@ -17,7 +17,9 @@ RATINGS = torch.tensor([[4.0]])
 
 def test_ranking_is_cross_entropy_against_allowed_candidates() -> None:
     expected = math.log(math.e + 1.0 + math.exp(-1.0)) - 1.0
-    assert OBJECTIVES["ranking"](TARGETS, OTHERS, ALLOWED, RATINGS).item() == pytest.approx(expected)
+    assert OBJECTIVES["ranking"](TARGETS, OTHERS, ALLOWED, RATINGS).item() == pytest.approx(
+        expected
+    )
 
 
 def test_click_is_binary_cross_entropy() -> None:

@@ -49,7 +49,10 @@ def test_long_histories_are_cut_but_all_positives_are_known() -> None:
 
 
 def test_a_user_without_training_items_is_no_unit() -> None:
-    assert make_units([UserSplit("u", sequence([]), sequence([1]), sequence([2]))], max_history=5) == []
+    assert (
+        make_units([UserSplit("u", sequence([]), sequence([1]), sequence([2]))], max_history=5)
+        == []
+    )
 
 
 @given(

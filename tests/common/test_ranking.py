@@ -95,8 +95,11 @@ def ranking_cases(draw: st.DrawFn) -> tuple[np.ndarray, list[np.ndarray], list[n
     users, items = draw(st.integers(1, 4)), draw(st.integers(2, 9))
     value = st.sampled_from([0.0, 0.25, 0.5, 1.0, -1.0, float("nan"), float("-inf")])
     scores = np.array(
-        draw(st.lists(st.lists(value, min_size=items, max_size=items), min_size=users,
-                      max_size=users)),
+        draw(
+            st.lists(
+                st.lists(value, min_size=items, max_size=items), min_size=users, max_size=users
+            )
+        ),
         dtype=np.float32,
     )
     targets, seen = [], []

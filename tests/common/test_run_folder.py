@@ -57,7 +57,7 @@ def test_an_empty_folder_may_be_used(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
-    with pytest.raises(RunFolderError, match="cannot make the run folder .*; check the path"):
+    with pytest.raises(RunFolderError, match=r"cannot make the run folder .*; check the path"):
         RunFolder.create(tmp_path / "runs" / "demo")
 
 

@@ -34,7 +34,9 @@ def test_a_unit_is_scored_alone(head: str) -> None:
     together = model(history, weights, candidates)
     assert together.shape == (3, 2, 7)
     for unit in range(3):
-        alone = model(history[unit : unit + 1], weights[unit : unit + 1], candidates[unit : unit + 1])
+        alone = model(
+            history[unit : unit + 1], weights[unit : unit + 1], candidates[unit : unit + 1]
+        )
         torch.testing.assert_close(alone[0], together[unit])
 
 
@@ -42,9 +44,7 @@ def test_the_bilinear_head_starts_at_zero_and_matches_its_formula() -> None:
     config = ModelConfig(head="bilinear", head_dim=4)
     model = BilinearHead(9, config)
     history, candidates = torch.randn(1, 3, 9), torch.randn(1, 2, 9)
-    weights = lag_weights(
-        torch.ones(1, 3, dtype=torch.bool), torch.tensor([[3]]), model.half_lives
-    )
+    weights = lag_weights(torch.ones(1, 3, dtype=torch.bool), torch.tensor([[3]]), model.half_lives)
     assert model(history, weights, candidates).abs().max() == 0
     with torch.no_grad():
         model.mix.weight.normal_()

@@ -280,4 +280,9 @@ def test_ctrl_c_keeps_everything_so_far(tmp_path: Path) -> None:
 
 def environment(home: Path) -> dict[str, str]:
     """The environment of a child process, with caches of its own."""
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "FLWR_HOME": str(home / "flwr")}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "FLWR_HOME": str(home / "flwr"),
+        "FEDREC_CACHE": str(home / "cache"),
+    }

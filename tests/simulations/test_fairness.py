@@ -58,8 +58,18 @@ def test_labels_must_match_users() -> None:
 
 @pytest.mark.parametrize(
     ("age", "band"),
-    [("7", "under 18"), ("18", "18-24"), ("24", "18-24"), ("25", "25-34"), ("44", "35-44"),
-     ("49", "45-49"), ("55", "50-55"), ("56", "56 and over"), ("", "unknown"), ("x", "unknown")],
+    [
+        ("7", "under 18"),
+        ("18", "18-24"),
+        ("24", "18-24"),
+        ("25", "25-34"),
+        ("44", "35-44"),
+        ("49", "45-49"),
+        ("55", "50-55"),
+        ("56", "56 and over"),
+        ("", "unknown"),
+        ("x", "unknown"),
+    ],
 )
 def test_age_bands(age: str, band: str) -> None:
     assert age_band(age) == band
@@ -70,8 +80,12 @@ def test_small_groups_are_pooled() -> None:
 
 
 def test_attributes_are_reported_gender_first() -> None:
-    attributes = {"occupation": ["x"] * 30 + ["y"], "age": ["20"] * 31, "gender": ["M"] * 30 + [""],
-                  "zip": ["1"] * 31}
+    attributes = {
+        "occupation": ["x"] * 30 + ["y"],
+        "age": ["20"] * 31,
+        "gender": ["M"] * 30 + [""],
+        "zip": ["1"] * 31,
+    }
     labels = attribute_labels(attributes)
     assert list(labels) == ["gender", "age", "occupation"]
     assert labels["gender"][-1] == "unknown"

@@ -89,20 +89,42 @@ def write_rounds(folder: RunFolder, refusing: str | None, **changes: object) -> 
         sites = []
         for site, history in histories.items():
             if site == refusing and server_round == ROUNDS:
-                sites.append({"site": site, "status": "refused", "reason": "over <b>budget</b>",
-                              "bytes_up": 0, "epsilon_prv": epsilon(history, DELTA, "prv")})
+                sites.append(
+                    {
+                        "site": site,
+                        "status": "refused",
+                        "reason": "over <b>budget</b>",
+                        "bytes_up": 0,
+                        "epsilon_prv": epsilon(history, DELTA, "prv"),
+                    }
+                )
                 continue
             record = release(site, server_round, history, **changes)
             folder.append_release(record)
-            sites.append({"site": site, "status": "ok", "reason": None, "bytes_up": 120_000,
-                          "epsilon_prv": record["epsilon_prv"]})
-        validation = {"users": 200.0, "hr_10": 0.1 + 0.04 * server_round,
-                      "ndcg_10": 0.05 + 0.02 * server_round}
-        folder.append_round({
-            "server_round": server_round, "started_at": "2026-01-01T00:00:00.000+00:00",
-            "seconds": 2.5, "sites": sites, "update_norm": 0.5,
-            "validation": validation if server_round % 2 == 0 else None,
-        })
+            sites.append(
+                {
+                    "site": site,
+                    "status": "ok",
+                    "reason": None,
+                    "bytes_up": 120_000,
+                    "epsilon_prv": record["epsilon_prv"],
+                }
+            )
+        validation = {
+            "users": 200.0,
+            "hr_10": 0.1 + 0.04 * server_round,
+            "ndcg_10": 0.05 + 0.02 * server_round,
+        }
+        folder.append_round(
+            {
+                "server_round": server_round,
+                "started_at": "2026-01-01T00:00:00.000+00:00",
+                "seconds": 2.5,
+                "sites": sites,
+                "update_norm": 0.5,
+                "validation": validation if server_round % 2 == 0 else None,
+            }
+        )
 
 
 @pytest.fixture
@@ -124,9 +146,14 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         write_rounds(folder, refusing, **changes)
         if with_metrics:
             metrics = build_metrics(
-                rows or example_rows(), dataset="example", split="leave_one_out", stage="test",
-                cost=RunCost(61.0, 2**30, "cpu"), users=example_users(),
-                tuned=["lambda of EASE"], resamples=200,
+                rows or example_rows(),
+                dataset="example",
+                split="leave_one_out",
+                stage="test",
+                cost=RunCost(61.0, 2**30, "cpu"),
+                users=example_users(),
+                tuned=["lambda of EASE"],
+                resamples=200,
             )
             write_metrics(path, metrics)
         return path

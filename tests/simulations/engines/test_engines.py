@@ -1,0 +1,195 @@
+"""Both engines, with the real ServerApp, ClientApp, agent and BERT, on synthetic data."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import psutil
+import pytest
+
+from common.config import (
+    DataConfig,
+    EngineConfig,
+    EvaluationConfig,
+    FederationConfig,
+    ModelConfig,
+    PrivacyConfig,
+    RunConfig,
+)
+from common.errors import FederationError
+from common.progress import SilentListener
+from common.run_folder import RunFolder
+from simulations.datasets import load_dataset
+from simulations.engines import run_engine
+from simulations.partition import write_site_folders
+
+SITES, ROUNDS = 3, 2
+# Opacus 1.6 and PEFT 0.21 on transformers 5 and torch 2.13 say these in every run.
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning"),
+]
+
+
+class Journal(SilentListener):
+    def __init__(self) -> None:
+        self.rounds: list[int] = []
+
+    def round_finished(self, record: Any) -> None:
+        self.rounds.append(record["server_round"])
+
+
+def seeded_config(kind: Literal["inprocess", "flower"], sites_folder: Path) -> RunConfig:
+    return RunConfig(
+        data=DataConfig(dataset="synthetic", sites=SITES, sites_folder=str(sites_folder)),
+        model=ModelConfig(lora_layers=1, lora_rank=4, head_dim=16, head_hidden=0),
+        privacy=PrivacyConfig(insecure_seeded_noise=True, targets_per_unit=2, negatives_per_unit=8),
+        federation=FederationConfig(rounds=ROUNDS, min_sites=SITES, round_deadline_s=300.0),
+        evaluation=EvaluationConfig(every=0),
+        engine=EngineConfig(kind=kind, threads=1),
+    )
+
+
+def engine_processes() -> list[str]:
+    """Command lines of whatever of Flower or Ray runs on this machine below this test."""
+    names = ("flower-superlink", "flower-superexec", "flwr-simulation", "raylet", "gcs_server")
+    lines = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            line = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if any(name in line for name in names):
+            lines.append(line)
+    return lines
+
+
+def homes() -> set[str]:
+    return {str(path) for path in Path(tempfile.gettempdir()).glob("fedrec-*")}
+
+
+Run = Callable[[Literal["inprocess", "flower"]], tuple[RunFolder, Journal]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs an engine once on sites of its own and hands out what it left."""
+    done: dict[str, tuple[RunFolder, Journal]] = {}
+
+    def run_once(kind: Literal["inprocess", "flower"]) -> tuple[RunFolder, Journal]:
+        if kind not in done:
+            folder = tmp_path_factory.mktemp(kind)
+            config = seeded_config(kind, folder / "sites")
+            write_site_folders(load_dataset(config.data), config.data, folder / "sites")
+            records, journal = RunFolder.create(folder / "run"), Journal()
+            run_engine(config, records, journal)
+            done[kind] = records, journal
+        return done[kind]
+
+    return run_once
+
+
+def test_both_engines_give_the_same_adapter(run: Run) -> None:
+    left, _ = run("inprocess")[0].read_adapter()
+    right, _ = run("flower")[0].read_adapter()
+    assert sorted(left) == sorted(right)
+    for name, array in left.items():
+        np.testing.assert_allclose(right[name], array, rtol=0, atol=1e-6)
+    moved = [name for name, array in left.items() if np.abs(array).max() > 0]
+    assert any(name.startswith("lora.") for name in moved)
+    assert any(name.startswith("head.") for name in moved)
+
+
+def test_both_engines_leave_the_same_records(run: Run) -> None:
+    left, right = run("inprocess")[0], run("flower")[0]
+    for records in (left, right):
+        rounds = records.read_rounds()
+        assert [r["server_round"] for r in rounds] == [0, 1, 2]
+        assert all(site["status"] == "ok" for r in rounds for site in r["sites"])
+    for mine, theirs in zip(left.read_releases(), right.read_releases(), strict=True):
+        assert {k: v for k, v in mine.items() if k != "run"} == {
+            k: v for k, v in theirs.items() if k != "run"
+        }
+    assert left.read_rounds()[-1]["test"] == right.read_rounds()[-1]["test"]
+
+
+def test_both_engines_tell_of_every_round(run: Run) -> None:
+    assert run("inprocess")[1].rounds == [1, 2]
+    assert run("flower")[1].rounds == [1, 2]
+
+
+def test_flower_leaves_nothing_running_and_no_files(run: Run) -> None:
+    before = homes()
+    run("flower")
+    assert engine_processes() == []
+    assert homes() <= before
+
+
+@pytest.mark.parametrize("kind", ["inprocess", "flower"])
+def test_a_run_that_cannot_go_on_is_one_clear_line(
+    kind: Literal["inprocess", "flower"], tmp_path: Path
+) -> None:
+    config = seeded_config(kind, tmp_path / "no-such-folder")
+    records = RunFolder.create(tmp_path / "run")
+    with pytest.raises(FederationError, match="0 of 3 sites gave") as fault:
+        run_engine(config, records, SilentListener())
+    assert "\n" not in str(fault.value)
+    assert "Traceback" not in str(fault.value)
+    assert fault.value.exit_code == 2
+    (record,) = records.read_rounds()
+    assert {site["status"] for site in record["sites"]} == {"error"}
+    assert engine_processes() == []
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from common.config import RunConfig
+from common.config_loading import load_config
+from common.progress import SilentListener
+from common.run_folder import RunFolder
+from simulations.engines import run_engine
+folder = RunFolder(Path(sys.argv[1]))
+try:
+    run_engine(folder.read_config(), folder, SilentListener())
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_interrupted_flower_run_ends_all_that_it_started(tmp_path: Path) -> None:
+    config = seeded_config("flower", tmp_path / "sites")
+    config = config.model_copy(
+        update={"federation": config.federation.model_copy(update={"rounds": 10_000})}
+    )
+    write_site_folders(load_dataset(config.data), config.data, tmp_path / "sites")
+    records = RunFolder.create(tmp_path / "run")
+    records.write_config(config)
+    before = homes()
+    child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(records.path)])
+    try:
+        end = time.monotonic() + 300
+        while len(records.read_rounds()) < 2 and child.poll() is None and time.monotonic() < end:
+            time.sleep(0.5)
+        assert child.poll() is None
+        started = psutil.Process(child.pid).children(recursive=True)
+        assert any("flower-superlink" in " ".join(p.cmdline()) for p in started)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=60) == 130
+    finally:
+        child.kill()
+        child.wait()
+    psutil.wait_procs(started, timeout=10)
+    assert [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    assert homes() <= before
+    assert records.read_rounds()[-1]["server_round"] >= 1
