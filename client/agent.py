@@ -27,6 +27,7 @@ from client.release import (
     stored_release,
 )
 from client.site_data import SiteData, load_site
+from client.start_up import prove_private_step
 from common.adapters import Adapter, adapter_difference, adapter_of, adapter_sha256, load_adapter
 from common.build_recommender import build_recommender
 from common.config import RunConfig
@@ -162,6 +163,8 @@ class SiteAgent:
         self.policy.check_run(self.config)
 
     def _trained_update(self, request: TrainRequest, expected_units: float) -> Adapter:
+        if self.config.is_private:
+            prove_private_step(self.config, self.data.catalogue)
         recommender = self._loaded(request.adapter, request.item_prior)
         sampling = self._source("sampling", request.server_round)
         if self.config.is_private:

@@ -27,6 +27,7 @@ from simulations.baselines import (
     text_floor_metrics,
 )
 from simulations.lab_evaluation import Scorer, evaluate_scorer
+from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, RunCost, build_metrics
 
 TUNED = (
@@ -57,8 +58,10 @@ def examine(
         seed=config.data.seed,
     )
     recommender = build_recommender(config, dataset.catalogue)
+    model = _model_row(config, recommender, folder, splits)
+    write_peft_files(recommender.item_tower.peft, folder)  # the run's adapter is loaded
     rows = [
-        _model_row(config, recommender, folder, splits),
+        model,
         _start_row(config, recommender, folder, splits),
         *_baseline_rows(config, recommender, splits),
     ]

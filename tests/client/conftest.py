@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import BertModel
 
+from client.private_step import PrivateStep
+from client.randomness import RandomSource, seeded_source
 from common.base_weights import MINILM, load_bert, resolve_base_weights
 
 WIDTH = 384
@@ -88,3 +91,59 @@ def make_text_units() -> Callable[..., list[TextUnit]]:
         return units
 
     return make
+
+
+class Seen(dict[str, list[dict[str, torch.Tensor]]]):
+    """Collects what private steps show to an observer."""
+
+    def __call__(self, stage: str, tensors: dict[str, torch.Tensor]) -> None:
+        self.setdefault(stage, []).append(tensors)
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def private_step() -> Callable[..., PrivateStep]:
+    """Makes a private step over SGD, seeded unless given a source."""
+
+    def make(
+        model: nn.Module,
+        *,
+        sigma: float = 1.0,
+        bound: float = 1.0,
+        expected_units: float = 4.0,
+        source: RandomSource | None = None,
+        lr: float = 1.0,
+        **options: Any,
+    ) -> PrivateStep:
+        trainable = [p for p in model.parameters() if p.requires_grad]
+        return PrivateStep(
+            model,
+            torch.optim.SGD(trainable, lr=lr),
+            noise_multiplier=sigma,
+            max_grad_norm=bound,
+            expected_units=expected_units,
+            source=source or seeded_source(0, "noise"),
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture
+def clipped_sum(private_step: Callable[..., PrivateStep]) -> Callable[..., dict[str, torch.Tensor]]:
+    """Takes the clipped sum of one step that leaves the model as it is."""
+
+    def take(
+        model: nn.Module, units: Sequence[Any], losses: Callable[..., torch.Tensor], **options: Any
+    ) -> dict[str, torch.Tensor]:
+        seen = Seen()
+        with private_step(model, lr=0.0, observe=seen, **options) as step:
+            step.step(units, losses)
+        (tensors,) = seen["clipped_sum"]
+        return tensors
+
+    return take

@@ -1,49 +1,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from scipy import stats
 from torch import nn
 
 from client.private_step import PrivateStep
-from client.randomness import RandomSource, secure_source, seeded_source
+from client.randomness import secure_source
 from common.errors import PrivacyError
 
-FALSE_ALARM = 1e-6  # of each statistical test, on a correct build
 Tensors = dict[str, torch.Tensor]
-
-
-class Seen(dict[str, list[Tensors]]):
-    """Collects what a step shows to an observer."""
-
-    def __call__(self, stage: str, tensors: Tensors) -> None:
-        self.setdefault(stage, []).append(tensors)
-
-
-def private_step(
-    model: nn.Module,
-    *,
-    sigma: float = 1.0,
-    bound: float = 1.0,
-    expected_units: float = 4.0,
-    source: RandomSource | None = None,
-    lr: float = 1.0,
-    **options: Any,
-) -> PrivateStep:
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    return PrivateStep(
-        model,
-        torch.optim.SGD(trainable, lr=lr),
-        noise_multiplier=sigma,
-        max_grad_norm=bound,
-        expected_units=expected_units,
-        source=source or seeded_source(0, "noise"),
-        **options,
-    )
 
 
 def norm(tensors: Tensors) -> float:
@@ -54,24 +23,13 @@ def difference(left: Tensors, right: Tensors) -> Tensors:
     return {name: left[name] - right[name] for name in left}
 
 
-def clipped_sum(
-    model: nn.Module, units: Sequence[Any], losses: Callable[..., torch.Tensor], **options: Any
-) -> Tensors:
-    """The clipped sum of one step that leaves the model as it is."""
-    seen = Seen()
-    with private_step(model, lr=0.0, observe=seen, **options) as step:
-        step.step(units, losses)
-    (tensors,) = seen["clipped_sum"]
-    return tensors
-
-
 def trainable_state(model: nn.Module) -> Tensors:
     return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
 @pytest.mark.parametrize("bound", [0.01, 1.0, 1e6])
 def test_one_unit_moves_the_clipped_sum_by_at_most_the_bound(
-    text_scorer: Any, make_text_units: Any, bound: float
+    text_scorer: Any, make_text_units: Any, bound: float, clipped_sum: Any
 ) -> None:
     units = make_text_units(6)
     whole = clipped_sum(text_scorer, units, text_scorer.unit_losses, bound=bound)
@@ -84,7 +42,9 @@ def test_one_unit_moves_the_clipped_sum_by_at_most_the_bound(
             assert moved >= bound * (1 - 1e-4)
 
 
-def test_clipping_is_the_definition(text_scorer: Any, make_text_units: Any) -> None:
+def test_clipping_is_the_definition(
+    text_scorer: Any, make_text_units: Any, clipped_sum: Any
+) -> None:
     units, bound = make_text_units(5), 3.0
     expected: Tensors = {}
     norms = []
@@ -99,7 +59,9 @@ def test_clipping_is_the_definition(text_scorer: Any, make_text_units: Any) -> N
     assert norm(difference(measured, expected)) < 1e-5 * bound * len(units)
 
 
-def test_microbatches_do_not_change_the_sum(text_scorer: Any, make_text_units: Any) -> None:
+def test_microbatches_do_not_change_the_sum(
+    text_scorer: Any, make_text_units: Any, clipped_sum: Any
+) -> None:
     units = make_text_units(7)
     sums = [
         clipped_sum(text_scorer, units, text_scorer.unit_losses, microbatch_units=size)
@@ -111,7 +73,7 @@ def test_microbatches_do_not_change_the_sum(text_scorer: Any, make_text_units: A
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_unit_counts_as_zero(
-    text_scorer: Any, make_text_units: Any, poison: float
+    text_scorer: Any, make_text_units: Any, poison: float, clipped_sum: Any, private_step: Any
 ) -> None:
     units = make_text_units(4)
 
@@ -129,112 +91,21 @@ def test_a_non_finite_unit_counts_as_zero(
 
 
 @pytest.mark.parametrize("scale", [1e30, 3e38])
-def test_an_enormous_gradient_is_bounded(scale: float) -> None:
+def test_an_enormous_gradient_is_bounded(scale: float, clipped_sum: Any) -> None:
     model = nn.Linear(3, 1, bias=False)
     total = clipped_sum(model, [0], lambda units: model(torch.full((1, 3), scale))[:, 0])
     assert norm(total) <= 1 + 1e-6
 
 
-def test_zero_gradient_and_norm_equal_to_the_bound_are_kept() -> None:
+def test_zero_gradient_and_norm_equal_to_the_bound_are_kept(clipped_sum: Any) -> None:
     model = nn.Linear(2, 1, bias=False)
     rows = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     total = clipped_sum(model, [0, 1], lambda units: model(rows)[:, 0], bound=5.0)
     assert total["weight"].tolist() == [[3.0, 4.0]]
 
 
-def test_an_empty_step_runs_no_forward_adds_noise_and_steps(text_scorer: Any) -> None:
-    def no_forward(units: Sequence[Any]) -> torch.Tensor:
-        raise AssertionError("a forward on no units")
-
-    before, seen = trainable_state(text_scorer), Seen()
-    with private_step(text_scorer, observe=seen) as step:
-        step.step([], no_forward)
-    assert norm(seen["clipped_sum"][0]) == 0
-    after = trainable_state(text_scorer)
-    for name in before:
-        assert not torch.equal(before[name], after[name]), name
-        assert seen["noised_sum"][0][name].abs().min() > 0
-
-
-@pytest.mark.parametrize("expected_units", [4.0, 1000.0])
-@pytest.mark.parametrize("count", [0, 1, 5])
-def test_the_divisor_is_the_public_constant(
-    text_scorer: Any, make_text_units: Any, count: int, expected_units: float
-) -> None:
-    before, seen = trainable_state(text_scorer), Seen()
-    with private_step(text_scorer, expected_units=expected_units, observe=seen) as step:
-        step.step(make_text_units(count), text_scorer.unit_losses)
-    for name, after in trainable_state(text_scorer).items():
-        moved = (before[name] - after).double()
-        expected = seen["noised_sum"][0][name] / expected_units
-        torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.statistical
-def test_noise_is_accepted_at_its_sigma_and_rejected_at_nine_tenths(text_scorer: Any) -> None:
-    sigma, bound, seen = 2.5, 0.4, Seen()
-    with private_step(
-        text_scorer, sigma=sigma, bound=bound, source=secure_source(), observe=seen
-    ) as step:
-        step.step([], text_scorer.unit_losses)
-        step.step([], text_scorer.unit_losses)
-    first, second = (torch.cat([t.flatten() for t in s.values()]) for s in seen["noised_sum"])
-    low, high = stats.chi2.ppf([FALSE_ALARM / 2, 1 - FALSE_ALARM / 2], len(first))
-    squares = float(first.square().sum()) / (sigma * bound) ** 2
-    assert low < squares < high
-    assert not low < squares * 0.9**2 < high  # had the noise been 0.9σ …
-    assert not low < squares / 0.9**2 < high  # … or the claim
-    assert stats.kstest(first.numpy() / (sigma * bound), "norm").pvalue > FALSE_ALARM
-    correlation = float(first @ second / (first.norm() * second.norm()))
-    assert abs(correlation) * math.sqrt(len(first)) < stats.norm.isf(FALSE_ALARM / 2)
-
-
-def test_noise_is_added_once_per_step_to_the_clipped_sum(
-    text_scorer: Any, make_text_units: Any
-) -> None:
-    seen, sigma, bound = Seen(), 1.5, 2.0
-    with private_step(
-        text_scorer, sigma=sigma, bound=bound, observe=seen, microbatch_units=2
-    ) as step:
-        step.step(make_text_units(5), text_scorer.unit_losses)
-    noise = difference(seen["noised_sum"][0], seen["clipped_sum"][0])
-    names = [n for n, p in text_scorer.named_parameters() if p.requires_grad]
-    source = seeded_source(0, "noise")
-    for name in names:
-        expected = sigma * bound * torch.from_numpy(source.normal(noise[name].numel()))
-        torch.testing.assert_close(noise[name].flatten(), expected)
-    assert step.tensors == tuple(sorted(names))
-
-
-def run_twice(text_scorer: Any, units: Sequence[Any], source: RandomSource) -> Tensors:
-    start = trainable_state(text_scorer)
-    with private_step(text_scorer, source=source) as step:
-        step.step(units, text_scorer.unit_losses)
-        step.step(units, text_scorer.unit_losses)
-    end = trainable_state(text_scorer)
-    with torch.no_grad():
-        for name, parameter in text_scorer.named_parameters():
-            if name in start:
-                parameter.copy_(start[name])
-    return end
-
-
-def test_seeded_runs_are_equal_and_secure_runs_differ(
-    text_scorer: Any, make_text_units: Any
-) -> None:
-    units = make_text_units(3)
-    first, again, other = (
-        run_twice(text_scorer, units, seeded_source(seed, "site")) for seed in (0, 0, 1)
-    )
-    secure, secure_again = (run_twice(text_scorer, units, secure_source()) for _ in range(2))
-    for name in first:
-        assert torch.equal(first[name], again[name])
-        assert not torch.equal(first[name], other[name])
-        assert not torch.equal(secure[name], secure_again[name])
-
-
 def test_a_failing_step_changes_nothing_and_the_next_one_works(
-    text_scorer: Any, make_text_units: Any
+    text_scorer: Any, make_text_units: Any, clipped_sum: Any, private_step: Any, seen: Any
 ) -> None:
     units, calls = make_text_units(4), []
 
@@ -244,7 +115,7 @@ def test_a_failing_step_changes_nothing_and_the_next_one_works(
         return losses if len(calls) == 1 else losses.mean()
 
     expected = clipped_sum(text_scorer, units, text_scorer.unit_losses, microbatch_units=2)
-    before, seen = trainable_state(text_scorer), Seen()
+    before = trainable_state(text_scorer)
     with private_step(text_scorer, microbatch_units=2, observe=seen) as step:
         with pytest.raises(PrivacyError, match="one loss per unit"):
             step.step(units, second_microbatch_fails)
@@ -256,7 +127,7 @@ def test_a_failing_step_changes_nothing_and_the_next_one_works(
 
 
 def test_frozen_tensors_stay_and_nothing_is_left_behind(
-    text_scorer: Any, make_text_units: Any
+    text_scorer: Any, make_text_units: Any, private_step: Any
 ) -> None:
     frozen = {n: p.clone() for n, p in text_scorer.named_parameters() if not p.requires_grad}
     names = [name for name, _ in text_scorer.named_parameters()]
@@ -300,6 +171,8 @@ def test_an_optimizer_over_other_tensors_is_refused() -> None:
         ("microbatch_units", 0),
     ],
 )
-def test_impossible_public_parameters_are_refused(field: str, value: float) -> None:
+def test_impossible_public_parameters_are_refused(
+    field: str, value: float, private_step: Any
+) -> None:
     with pytest.raises(PrivacyError, match="must be"):
         private_step(nn.Linear(2, 1), **{field: value})

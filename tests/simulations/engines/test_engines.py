@@ -151,6 +151,17 @@ def test_a_run_that_cannot_go_on_is_one_clear_line(
     assert engine_processes() == []
 
 
+def remote_addresses(process: psutil.Process) -> set[str]:
+    """Where a process and everything below it are connected to at this moment."""
+    found = set()
+    for each in [process, *process.children(recursive=True)]:
+        try:
+            found |= {c.raddr.ip for c in each.net_connections("inet") if c.raddr}
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return {address.removeprefix("::ffff:") for address in found}
+
+
 INTERRUPTED = """
 import sys
 from pathlib import Path
@@ -167,7 +178,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_an_interrupted_flower_run_ends_all_that_it_started(tmp_path: Path) -> None:
+def test_an_interrupted_flower_run_ends_all_and_reached_only_this_machine(tmp_path: Path) -> None:
     config = seeded_config("flower", tmp_path / "sites")
     config = config.model_copy(
         update={"federation": config.federation.model_copy(update={"rounds": 10_000})}
@@ -179,8 +190,10 @@ def test_an_interrupted_flower_run_ends_all_that_it_started(tmp_path: Path) -> N
     child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(records.path)])
     try:
         end = time.monotonic() + 300
+        remotes: set[str] = set()
         while len(records.read_rounds()) < 2 and child.poll() is None and time.monotonic() < end:
-            time.sleep(0.5)
+            remotes |= remote_addresses(psutil.Process(child.pid))
+            time.sleep(0.2)
         assert child.poll() is None
         started = psutil.Process(child.pid).children(recursive=True)
         assert any("flower-superlink" in " ".join(p.cmdline()) for p in started)
@@ -193,3 +206,6 @@ def test_an_interrupted_flower_run_ends_all_that_it_started(tmp_path: Path) -> N
     assert [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
     assert homes() <= before
     assert records.read_rounds()[-1]["server_round"] >= 1
+    own = {a.address for addresses in psutil.net_if_addrs().values() for a in addresses}
+    assert remotes  # the processes do talk to each other
+    assert remotes <= own  # and to nobody off this machine

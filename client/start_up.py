@@ -1,0 +1,67 @@
+"""Before a site trains privately in a process: prove the private step on the real model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from client.randomness import RandomSource, secure_source
+from client.self_test import SelfTestReport, self_test
+from common.adapters import wire_name
+from common.build_recommender import build_recommender
+from common.config import RunConfig
+from common.initial_adapter import initial_adapter
+from common.interactions import Catalogue
+from common.noise_plan import noise_multiplier
+from common.privacy_units import Contribution, Unit, collate, draw_contribution
+
+SYNTHETIC_UNITS = 3
+ITEMS_PER_UNIT = 6
+TARGETS, NEGATIVES = 3, 5
+
+
+@lru_cache(maxsize=8)
+def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestReport:
+    """Runs the self-test on the process's recommender, once per configuration.
+
+    The units are made up; no user's data are touched. The model is left as it was.
+
+    Raises:
+        SelfTestError: The step does not do what it claims; the site must not train.
+    """
+    recommender = build_recommender(config, catalogue)
+    declared = set(initial_adapter(config))
+    source = secure_source()
+    contributions = [_synthetic(len(catalogue), config, source) for _ in range(SYNTHETIC_UNITS)]
+
+    def unit_losses(batch: Sequence[Contribution]) -> torch.Tensor:
+        return recommender.unit_losses(collate(batch, max_history=config.model.max_history))
+
+    return self_test(
+        recommender,
+        lambda: contributions,
+        unit_losses,
+        declared_tensors=[n for n, _ in recommender.named_parameters() if wire_name(n) in declared],
+        noise_multiplier=noise_multiplier(config),
+        max_grad_norm=config.privacy.max_grad_norm,
+        sample_rate=config.privacy.sample_rate,
+        source=source,
+    )
+
+
+def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:
+    """A made-up user with a few random items."""
+    items = source.permutation(catalogue_size)[: min(ITEMS_PER_UNIT, catalogue_size)]
+    ratings = 1 + source.integers(5, len(items)).astype(np.float32)
+    unit = Unit("synthetic", items, ratings, np.unique(items))
+    return draw_contribution(
+        unit,
+        catalogue_size=catalogue_size,
+        targets=TARGETS,
+        negatives=NEGATIVES,
+        lora_rows=config.model.lora_rows if config.model.item_side != "head" else 0,
+        source=source,
+    )
