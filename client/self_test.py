@@ -93,20 +93,18 @@ def self_test(
     Raises:
         SelfTestError: names the check that failed and by how much.
     """
-    started = time.perf_counter()
-    units = make_units()
+    started, units = time.perf_counter(), make_units()
     if len(units) < 2:
         raise SelfTestError(f"self-test needs at least 2 synthetic units, got {len(units)}")
     tensors = _check_tensors(model, declared_tensors)
     gradient_error, smallest_norm = _check_gradients(model, units, unit_losses)
     sensitivity = _check_clipping(model, units, unit_losses, smallest_norm / 2, source)
-    noise_ratio = twice(lambda: _check_noise(model, noise_multiplier, max_grad_norm, source))
     return SelfTestReport(
         tensors=tensors,
         units=len(units),
         gradient_error=gradient_error,
         sensitivity=sensitivity,
-        noise_ratio=noise_ratio,
+        noise_ratio=twice(lambda: _check_noise(model, noise_multiplier, max_grad_norm, source)),
         sample_rate=twice(lambda: check_sampler(sample_rate, source)),
         seconds=time.perf_counter() - started,
     )

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
+from simulations.report.number_text import epsilon_text, metric_text
 from simulations.report.report_data import JsonObject
 from simulations.report.svg_charts import (
     IntervalRow,
@@ -71,7 +72,10 @@ def _charts(data: JsonObject) -> dict[str, str]:
 def _row_marks(row: JsonObject, metric: str) -> IntervalRow:
     interval = row[metric]
     style = "failed" if row["failed_against"] else ("a" if row["kind"] == "model" else "b")
-    return IntervalRow(row["name"], interval["mean"], interval["low"], interval["high"], style)
+    return IntervalRow(
+        row["name"], interval["mean"], interval["low"], interval["high"],
+        metric_text(interval["mean"]), style,
+    )
 
 
 def _group_charts(groups: list[JsonObject]) -> dict[str, str]:
@@ -102,7 +106,7 @@ def _epsilon_charts(data: JsonObject) -> dict[str, str]:
         lines = [Line("highest site", [(p["server_round"], p["highest"]) for p in points], "a")]
         if any(p["lowest"] < p["highest"] - 0.005 for p in points):
             lowest = [(p["server_round"], p["lowest"]) for p in points]
-            lines.append(Line("lowest site", lowest, "b"))
+            lines.insert(0, Line("lowest site", lowest, "b"))
         target = data["epsilon_by_round"]["target_epsilon"]
         ends = (points[0]["server_round"], points[-1]["server_round"])
         lines.append(Line("target", [(x, target) for x in ends], "limit"))
@@ -111,6 +115,10 @@ def _epsilon_charts(data: JsonObject) -> dict[str, str]:
         charts["epsilon_by_site"] = interval_chart(
             "total ε by site",
             "total ε of the site's ledger",
-            [IntervalRow(s["site"], s["recorded_prv"] or 0.0, None, None) for s in data["sites"]],
+            [
+                IntervalRow(site["site"], site["recorded_prv"] or 0.0, None, None,
+                            epsilon_text(site["recorded_prv"]))
+                for site in data["sites"]
+            ],
         )
     return charts

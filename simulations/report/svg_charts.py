@@ -13,7 +13,7 @@ from html import escape
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
-ROW_HEIGHT = 38
+ROW_HEIGHT = 40
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,16 @@ class Line:
 
 @dataclass(frozen=True)
 class IntervalRow:
-    """A mean with bounds (none where unknown); `style` is its CSS class."""
+    """A mean with bounds (none where unknown), and how it is printed.
+
+    `style` is the CSS class: `a` for the model, `b` for others, `failed`.
+    """
 
     label: str
     mean: float
     low: float | None
     high: float | None
+    text: str
     style: str = "a"
 
 
@@ -154,14 +158,14 @@ def _interval_marks(
     label = row.label if len(row.label) <= 46 else row.label[:45] + "…"
     marks = [
         f'<text class="row {row.style}" x="14" y="{y}">{escape(label)}</text>',
-        f'<text class="row value" x="{WIDTH - 14}" y="{y}" text-anchor="end">{row.mean:.3f}</text>',
+        f'<text class="row value" x="{WIDTH - 14}" y="{y}" text-anchor="end">{escape(row.text)}</text>',
     ]
     if low is not None and high is not None:
         marks.append(
             f'<line class="bar {row.style}" x1="{low:.1f}" x2="{high:.1f}" '
-            f'y1="{y + 10}" y2="{y + 10}"/>'
+            f'y1="{y + 12}" y2="{y + 12}"/>'
         )
-    marks.append(f'<circle class="dot {row.style}" cx="{mean:.1f}" cy="{y + 10}" r="4.5"/>')
+    marks.append(f'<circle class="dot {row.style}" cx="{mean:.1f}" cy="{y + 12}" r="4.5"/>')
     return marks
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from client.ledger import Ledger
+from client.ledger_file import transaction
 from common.errors import LedgerError
 from common.privacy_events import GaussianEvent
 
@@ -116,6 +117,24 @@ def test_altered_bytes_are_never_sent(path: Path) -> None:
     _alter(path, DROP_TRIGGERS + "UPDATE releases SET payload = x'00'")
     with pytest.raises(LedgerError, match="do not match their SHA-256"):
         ledger.find(key(1))
+
+
+def test_a_failing_transaction_leaves_nothing(path: Path) -> None:
+    ledger = open_ledger(path)
+    connection = sqlite3.connect(path, isolation_level=None)
+
+    def fail_after_inserting() -> None:
+        with transaction(connection):
+            connection.execute(
+                "INSERT INTO releases "
+                "VALUES (1, 'run-a', 1, 'update', NULL, 0, x'00', '', '{}', '')"
+            )
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_after_inserting()
+    connection.close()
+    assert ledger.find(key(1)) is None
 
 
 def test_another_programs_database_is_refused_and_untouched(path: Path) -> None:

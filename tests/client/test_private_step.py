@@ -135,6 +135,7 @@ def test_frozen_tensors_stay_and_nothing_is_left_behind(
         before = trainable_state(text_scorer)
         with private_step(text_scorer) as step:
             step.step(make_text_units(3), text_scorer.unit_losses)
+            assert all(p.grad is None for p in text_scorer.parameters())
         moved = difference(before, trainable_state(text_scorer))
         assert all(m.abs().max() > 0 for m in moved.values())
     for name, parameter in text_scorer.named_parameters():

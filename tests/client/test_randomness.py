@@ -105,6 +105,7 @@ def test_draws_do_not_depend_on_how_they_are_batched() -> None:
         (1, "site", "sampling"),
         (1, "sit", "enoise"),
         (1, "sitenoise"),
+        (1, "sitestr:noise"),
         (1, "site"),
         (1, "site", "noise", ""),
         (1, "noise", "site"),
@@ -132,13 +133,13 @@ def test_a_source_cannot_be_copied(copier: Callable[[object], object]) -> None:
         copier(secure_source())
 
 
-FORK = """
+FORK = r"""
 import os
 from client.randomness import secure_source
 source = secure_source()
 source.uniform(1)
 child = os.fork()
-print(",".join(map(repr, source.uniform(4).tolist())), flush=True)
+os.write(1, (",".join(map(repr, source.uniform(4).tolist())) + "\n").encode())  # one write
 if child:
     os.waitpid(child, 0)
 """
