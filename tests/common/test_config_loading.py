@@ -43,7 +43,7 @@ def test_all_faults_of_all_sources_at_once(write_scenario: WriteScenario) -> Non
     )
     faults = faults_of(
         scenario=scenario,
-        flat={"engine.device": "gpu"},
+        flat={"engine.kind": "gpu"},
         overrides=["privacy.noise_multiplier=-1", "data.sites=0", "federation.rounds=1O", "x"],
     )
     expected = [
@@ -51,7 +51,7 @@ def test_all_faults_of_all_sources_at_once(write_scenario: WriteScenario) -> Non
         ("unknown key privacy.epsilon (= 3) in scenario.toml", "did you mean privacy.target_eps"),
         ("privacy.target_epsilon must be a number above 0, got 0 in scenario.toml", "8.0"),
         ("unknown section [privat] in scenario.toml", "did you mean [privacy]?"),
-        ('engine.device must be auto, cpu, cuda or cuda:N, got "gpu" in the run config', "cpu"),
+        ('engine.kind must be one of inprocess, flower, got "gpu" in the run config', "inprocess"),
         ("privacy.noise_multiplier must be a number above 0 or auto, got -1 in --set", "auto"),
         ("data.sites must be a whole number of at least 1, got 0 in --set", "10"),
         ('federation.rounds must be a whole number of at least 1, got "1O" in --set', "10"),
@@ -99,7 +99,7 @@ def test_checks_across_keys_run_on_what_is_valid_and_spare_what_is_not() -> None
         "data.sites=[1, 2]",
         "data.sites=",
         "data.dataset=",
-        "engine.device=cuda:x",
+        "engine.kind=ray",
     ],
 )
 def test_a_bad_value_is_one_fault_with_name_and_value(override: str) -> None:

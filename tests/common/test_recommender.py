@@ -101,7 +101,7 @@ def test_too_many_lora_layers_is_a_config_fault() -> None:
 
 
 def test_unknown_weights_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     weights = resolve_base_weights("nobody/has-such-a-bert")
     with pytest.raises(WeightsError, match="model.weights") as caught:
         load_bert(weights)
