@@ -22,7 +22,7 @@ from simulations.baselines.dp_popularity import (
 )
 from simulations.lab_evaluation import PerUser, Scorer, Stage
 
-WEIGHT_GRID: tuple[float, ...] = (3.0, 6.0, 9.0, 12.0)
+WEIGHT_GRID: tuple[float, ...] = (3.0, 6.0, 9.0, 12.0, 18.0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def text_floor_scorer(
     """
     centred = vectors - vectors.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    prior = _log_popularity(release, max(constants.floor * deviation, 1.0 if not deviation else 0))
+    floor = constants.floor * deviation if deviation else 1.0
+    prior = _log_popularity(release, floor)
     decay = np.log(0.5) / np.array(constants.half_lives)  # [L]
 
     def score(histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -29,30 +30,47 @@ def marked_processes(mark: str) -> list[psutil.Process]:
 
 
 def end_marked_processes(mark: str) -> list[int]:
-    """Terminates, then kills, every process that carries `mark`.
+    """Terminates, then kills, every process that carries `mark`, and all below them.
+
+    Some of Ray's processes overwrite their environment to show a title, so that a mark can
+    be lost; as children of marked ones they are found all the same.
 
     Returns:
         Ids of the processes that are alive even so; empty in every ordinary case.
     """
-    _signal(marked_processes(mark), kill=False)
-    if not _gone(mark, TERMINATE_S):
-        _signal(marked_processes(mark), kill=True)
-        _gone(mark, KILL_S)
-    return [process.pid for process in marked_processes(mark)]
+    victims = _with_descendants(marked_processes(mark))
+    for end, patience in (("terminate", TERMINATE_S), ("kill", KILL_S)):
+        for victim in victims:
+            with suppress(psutil.NoSuchProcess):  # it ended by itself, as it should
+                getattr(victim, end)()
+        alive = _alive_after(victims, patience)
+        victims = _with_descendants([*alive, *marked_processes(mark)])
+        if not victims:
+            break
+    return [process.pid for process in victims]
 
 
-def _signal(processes: list[psutil.Process], *, kill: bool) -> None:
+def _alive_after(processes: list[psutil.Process], patience: float) -> list[psutil.Process]:
+    """Waits until none of `processes` runs, `patience` seconds at most."""
+    end = time.monotonic() + patience
+    while (alive := _running(processes)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return alive
+
+
+def _with_descendants(processes: list[psutil.Process]) -> list[psutil.Process]:
+    found = {process.pid: process for process in processes}
     for process in processes:
-        try:
-            process.kill() if kill else process.terminate()
-        except psutil.NoSuchProcess:  # it ended by itself meanwhile, as it should
-            continue
+        with suppress(psutil.NoSuchProcess):
+            found |= {child.pid: child for child in process.children(recursive=True)}
+    return list(found.values())
 
 
-def _gone(mark: str, seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while marked_processes(mark):
-        if time.monotonic() >= end:
-            return False
-        time.sleep(0.1)
-    return True
+def _running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; a zombie only waits for its parent to take notice."""
+    running = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+    return running

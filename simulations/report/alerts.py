@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from simulations.report.claim import Claim
+from simulations.report.claim import Claim, is_seeded
 from simulations.report.metrics_file import MetricsFile
 from simulations.report.number_text import epsilon_text
 from simulations.report.privacy_totals import AGREEMENT, SiteTotals
@@ -42,8 +42,7 @@ def alerts(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> list[st
 def _guarantee(run: RunFiles, claim: Claim) -> Iterator[str]:
     if claim.status == "none":
         yield "No privacy guarantee: privacy.mode is none. This run is a baseline only."
-    seeded = run.config.privacy.insecure_seeded_noise
-    if seeded or any(record.insecure_seeded_noise for record in run.releases):
+    if is_seeded(run):
         yield (
             "insecure_seeded_noise: the noise came from a seed. Whoever knows the seed can remove "
             "it, so no guarantee holds; for tests only."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from common.config import RunConfig
@@ -84,7 +84,7 @@ def make_claim(run: RunFiles, totals: Sequence[SiteTotals]) -> Claim:
         covered=_covered(run.releases),
         not_covered=_not_covered(run.config),
     )
-    return Claim(**{**claim.__dict__, "sentence": _sentence(claim)})
+    return replace(claim, sentence=_sentence(claim, seeded=is_seeded(run)))
 
 
 def sampling_text(releases: Sequence[ReleaseRecord]) -> str:
@@ -101,11 +101,17 @@ def sampling_text(releases: Sequence[ReleaseRecord]) -> str:
     return "; ".join(parts) or "none"
 
 
+def is_seeded(run: RunFiles) -> bool:
+    """Whether the run, or any of its releases, was marked as having seeded noise."""
+    marks = [record.insecure_seeded_noise for record in run.releases]
+    return run.config.privacy.insecure_seeded_noise or any(marks)
+
+
 def _status(run: RunFiles, totals: Sequence[SiteTotals]) -> ClaimStatus:
     if run.config.privacy.mode == "none":
         return "none"
     kept = charged(run.releases)
-    if run.config.privacy.insecure_seeded_noise or any(r.insecure_seeded_noise for r in kept):
+    if is_seeded(run):
         return "void"
     if any(math.isinf(site.total.prv) for site in totals):
         return "void"
@@ -118,17 +124,19 @@ def _highest(totals: Sequence[SiteTotals]) -> float | None:
     return max(spent, default=None)
 
 
-def _sentence(claim: Claim) -> str:
+def _sentence(claim: Claim, *, seeded: bool) -> str:
     if claim.status == "none":
         return (
             "This run has no privacy guarantee: privacy.mode is none, exact updates left the "
             "sites, and ε is unbounded for every user."
         )
     if claim.status == "void":
-        return (
-            "This run has no privacy guarantee: its noise came from a seed, or something left a "
-            "site without noise, so whoever knows that can undo it."
+        reason = (
+            "its noise came from a seed, and whoever knows the seed can remove it"
+            if seeded
+            else "something left a site without noise"
         )
+        return f"This run has no privacy guarantee: {reason}."
     if claim.status == "nothing_released":
         return "No site released anything in this run, so it cost no user any privacy."
     return (

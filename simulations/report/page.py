@@ -73,8 +73,12 @@ def _row_marks(row: JsonObject, metric: str) -> IntervalRow:
     interval = row[metric]
     style = "failed" if row["failed_against"] else ("a" if row["kind"] == "model" else "b")
     return IntervalRow(
-        row["name"], interval["mean"], interval["low"], interval["high"],
-        metric_text(interval["mean"]), style,
+        row["name"],
+        interval["mean"],
+        interval["low"],
+        interval["high"],
+        metric_text(interval["mean"]),
+        style,
     )
 
 
@@ -92,6 +96,7 @@ def _group_charts(groups: list[JsonObject]) -> dict[str, str]:
                         g["utility"]["mean"],
                         g["utility"]["low"],
                         g["utility"]["high"],
+                        metric_text(g["utility"]["mean"]),
                     )
                     for g in record["groups"]
                 ],
@@ -116,8 +121,13 @@ def _epsilon_charts(data: JsonObject) -> dict[str, str]:
             "total ε by site",
             "total ε of the site's ledger",
             [
-                IntervalRow(site["site"], site["recorded_prv"] or 0.0, None, None,
-                            epsilon_text(site["recorded_prv"]))
+                IntervalRow(
+                    site["site"],
+                    site["recorded_prv"] or 0.0,
+                    None,
+                    None,
+                    epsilon_text(site["recorded_prv"]),
+                )
                 for site in data["sites"]
             ],
         )

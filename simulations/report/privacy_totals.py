@@ -6,12 +6,12 @@ Every figure is a total over all releases of a site; there is no ε of a single 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, get_epsilon_gaussian
 from dp_accounting.pld import PLDAccountant
 
 from common.accounting import epsilon
@@ -73,8 +73,10 @@ def site_totals(releases: Sequence[ReleaseRecord], delta: float) -> list[SiteTot
     Returns:
         One entry per site, by name.
     """
-    sites = sorted({record.site for record in releases})
-    return [_totals(site, [r for r in releases if r.site == site], delta) for site in sites]
+    by_site: dict[str, list[ReleaseRecord]] = defaultdict(list)
+    for record in releases:
+        by_site[record.site].append(record)
+    return [_totals(site, by_site[site], delta) for site in sorted(by_site)]
 
 
 def charged(releases: Sequence[ReleaseRecord]) -> list[ReleaseRecord]:
@@ -143,10 +145,13 @@ def pld_epsilon(charges: tuple[Charge, ...], delta: float) -> float:
     """
     if not charges:
         return 0.0
+    sampled = [(sigma, rate, steps) for sigma, rate, steps in charges if rate < 1.0]
+    precision = sum(steps / sigma**2 for sigma, rate, steps in charges if rate >= 1.0)
+    if not sampled:  # Gaussians compose into one, whose ε(δ) is exact (Balle & Wang, 2018)
+        return float(get_epsilon_gaussian(1.0 / math.sqrt(precision), delta))
     accountant = PLDAccountant()
-    for sigma, rate, steps in charges:
-        if rate >= 1.0:  # Gaussians compose into one of σ/√steps, exactly
-            accountant.compose(GaussianDpEvent(sigma / math.sqrt(steps)))
-        else:
-            accountant.compose(PoissonSampledDpEvent(rate, GaussianDpEvent(sigma)), steps)
+    if precision:
+        accountant.compose(GaussianDpEvent(1.0 / math.sqrt(precision)))
+    for sigma, rate, steps in sampled:
+        accountant.compose(PoissonSampledDpEvent(rate, GaussianDpEvent(sigma)), steps)
     return float(accountant.get_epsilon(delta))

@@ -5,6 +5,7 @@ So every figure on the page has its numbers in `report.json`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -49,7 +50,7 @@ def report_data(run: RunFiles) -> JsonObject:
         "results": run.metrics.model_dump(mode="json") if run.metrics else None,
         "utility_by_round": utility_by_round(run.rounds),
         "epsilon_by_round": epsilon_by_round(run, claim),
-        "sites": [_site(site, run.rounds) for site in _with_silent_sites(totals, run.rounds)],
+        "sites": _sites(totals, run.rounds),
         "groups_notes": _groups_notes(run.metrics),
         "who_sees_what": {
             "modes": [
@@ -88,10 +89,10 @@ def epsilon_by_round(run: RunFiles, claim: Claim) -> JsonObject:
 def cost(run: RunFiles, totals: Sequence[SiteTotals]) -> JsonObject:
     """Total the time, bytes and memory of the run."""
     metrics = run.metrics
-    seconds = [record.seconds for record in run.rounds]
+    seconds = [record.seconds for record in run.rounds if record.server_round > 0]
     sent = [site.bytes_up for site in totals]
     return {
-        "seconds": metrics.seconds if metrics else sum(seconds),
+        "seconds": metrics.seconds if metrics else sum(r.seconds for r in run.rounds),
         "rounds": len(seconds),
         "seconds_per_round": sum(seconds) / len(seconds) if seconds else None,
         "bytes_up_total": sum(sent),
@@ -113,8 +114,16 @@ def _with_silent_sites(
     return sorted([*totals, *silent], key=lambda site: site.site)
 
 
-def _site(site: SiteTotals, rounds: Sequence[RoundRecord]) -> JsonObject:
-    statuses = [s.status for record in rounds for s in record.sites if s.site == site.site]
+def _sites(totals: Sequence[SiteTotals], rounds: Sequence[RoundRecord]) -> list[JsonObject]:
+    statuses: dict[str, list[str]] = defaultdict(list)
+    for record in rounds:
+        for site in record.sites:
+            if record.server_round > 0:
+                statuses[site.site].append(site.status)
+    return [_site(site, statuses[site.site]) for site in _with_silent_sites(totals, rounds)]
+
+
+def _site(site: SiteTotals, statuses: Sequence[str]) -> JsonObject:
     return {
         "site": site.site,
         "releases": site.releases,

@@ -156,9 +156,10 @@ def _interval_marks(
     row: IntervalRow, y: float, mean: float, low: float | None, high: float | None
 ) -> list[str]:
     label = row.label if len(row.label) <= 46 else row.label[:45] + "…"
+    end = f'x="{WIDTH - 14}" y="{y}" text-anchor="end"'
     marks = [
         f'<text class="row {row.style}" x="14" y="{y}">{escape(label)}</text>',
-        f'<text class="row value" x="{WIDTH - 14}" y="{y}" text-anchor="end">{escape(row.text)}</text>',
+        f'<text class="row value" {end}>{escape(row.text)}</text>',
     ]
     if low is not None and high is not None:
         marks.append(

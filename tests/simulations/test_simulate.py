@@ -10,7 +10,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from common.accounting import epsilon
-from common.cache_folder import cache_folder
 from common.config import (
     DataConfig,
     EvaluationConfig,
@@ -51,8 +50,16 @@ def run(config: RunConfig, path: Path) -> SimulationResult:
 
 
 @pytest.fixture(scope="module")
-def private_run(tmp_path_factory: pytest.TempPathFactory) -> SimulationResult:
-    return run(config(), tmp_path_factory.mktemp("runs") / "private")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of this module's own, so that another run's sites are not seen in it."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def private_run(tmp_path_factory: pytest.TempPathFactory, own_cache: Path) -> SimulationResult:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDREC_CACHE", str(own_cache))
+        return run(config(), tmp_path_factory.mktemp("runs") / "private")
 
 
 def test_the_folder_holds_everything(private_run: SimulationResult) -> None:
@@ -110,10 +117,12 @@ def test_ledger_exports_agree_with_the_releases(private_run: SimulationResult) -
         ]
 
 
-def test_no_user_and_no_site_data_are_in_the_run_folder(private_run: SimulationResult) -> None:
+def test_no_user_and_no_site_data_are_in_the_run_folder(
+    private_run: SimulationResult, own_cache: Path
+) -> None:
     texts = [p.read_bytes() for p in private_run.run_folder.rglob("*") if p.is_file()]
     assert not any(b"interactions.parquet" in text for text in texts)
-    assert list((cache_folder() / "simulated-sites").iterdir()) == []
+    assert list((own_cache / "simulated-sites").iterdir()) == []
 
 
 def test_the_report_states_the_claim_and_the_floors(private_run: SimulationResult) -> None:

@@ -65,3 +65,21 @@ def test_what_ignores_terminate_is_killed(monkeypatch: pytest.MonkeyPatch) -> No
 def test_this_process_is_never_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MARK, "own")
     assert psutil.Process().pid not in [p.pid for p in marked_processes("own")]
+
+
+def test_a_child_that_lost_the_mark_ends_with_its_parent() -> None:
+    # As Ray's processes do when they overwrite their environment to show a title.
+    mark = uuid.uuid4().hex
+    unmarked_child = (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', "
+        "'import time; time.sleep(60)'], env={}, stdout=subprocess.DEVNULL);"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    parent = start(unmarked_child, mark)
+    (child,) = psutil.Process(parent.pid).children()
+    try:
+        assert [p.pid for p in marked_processes(mark)] == [parent.pid]
+        assert end_marked_processes(mark) == []
+        assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    finally:
+        parent.communicate()
