@@ -173,12 +173,19 @@ class SiteAgent:
                 recommender,
                 self.units,
                 self.config,
+                server_round=request.server_round,
                 expected_units=expected_units,
                 sampling=sampling,
                 noise=noise,
             )
         else:
-            train_plain(recommender, self.units, self.config, sampling=sampling)
+            train_plain(
+                recommender,
+                self.units,
+                self.config,
+                server_round=request.server_round,
+                sampling=sampling,
+            )
         return adapter_difference(adapter_of(recommender), request.adapter)
 
     def _source(self, purpose: str, server_round: int) -> RandomSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,7 @@ def train_private(
     units: Sequence[Unit],
     config: RunConfig,
     *,
+    server_round: int,
     expected_units: float,
     sampling: RandomSource,
     noise: RandomSource,
@@ -35,6 +37,7 @@ def train_private(
         recommender: Holds the adapter that this round starts from.
         units: The site's units.
         config: The run's configuration.
+        server_round: From 1; places the round on the learning-rate schedule.
         expected_units: Public divisor, declared units × sample rate.
         sampling: Source of the Poisson sample and of contributions.
         noise: Source of the Gaussian noise.
@@ -42,7 +45,7 @@ def train_private(
     recommender.train()
     with PrivateStep(
         recommender,
-        local_optimizer(recommender, config),
+        local_optimizer(recommender, config, server_round),
         noise_multiplier=noise_multiplier(config),
         max_grad_norm=config.privacy.max_grad_norm,
         expected_units=expected_units,
@@ -60,6 +63,7 @@ def train_plain(
     units: Sequence[Unit],
     config: RunConfig,
     *,
+    server_round: int,
     sampling: RandomSource,
 ) -> None:
     """Runs `federation.local_steps` ordinary steps (mode `none`): no noise, no guarantee.
@@ -68,7 +72,7 @@ def train_plain(
     again until the steps are done.
     """
     recommender.train()
-    optimizer = local_optimizer(recommender, config)
+    optimizer = local_optimizer(recommender, config, server_round)
     per_step = min(config.federation.units_per_step, len(units))
     order = sampling.permutation(len(units))
     position = 0
@@ -84,9 +88,23 @@ def train_plain(
     recommender.eval()
 
 
-def local_optimizer(recommender: Recommender, config: RunConfig) -> torch.optim.Optimizer:
+def learning_rate(config: RunConfig, server_round: int) -> float:
+    """`federation.local_lr` in round `server_round` (from 1) of the schedule.
+
+    ``cosine`` starts at the full rate and ends just above zero (Loshchilov & Hutter 2017).
+    """
+    federation = config.federation
+    if federation.lr_schedule == "constant":
+        return federation.local_lr
+    progress = min(server_round - 1, federation.rounds) / federation.rounds
+    return federation.local_lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def local_optimizer(
+    recommender: Recommender, config: RunConfig, server_round: int
+) -> torch.optim.Optimizer:
     """The site's optimiser over the adapter; its state never outlives a round."""
-    lr = config.federation.local_lr
+    lr = learning_rate(config, server_round)
     lora: list[torch.nn.Parameter] = []
     other: list[torch.nn.Parameter] = []
     for name, parameter in recommender.named_parameters():

@@ -89,6 +89,9 @@ class FederationConfig(Section):
     units_per_step: int = Field(32, ge=1, description="mode none: units per step, shuffled")
     local_optimizer: Literal["sgd", "adam"] = "sgd"
     local_lr: float = Field(1.0, gt=0)
+    lr_schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="of local_lr over server rounds; cosine falls towards 0"
+    )
     weight_decay: float = Field(0.0, ge=0, description="local adam only")
     lora_lr_scale: float = Field(1.0, gt=0, description="LoRA's step size relative to local_lr")
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedadam"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.holdout import UserSplit
+from common.item_prior import item_prior_from_counts
 from simulations.baselines.dp_popularity import (
     NOISE_DRAWS,
     NoiseForm,
@@ -32,14 +33,11 @@ class TextFloor:
     Attributes:
         similarity_weight: weight of the cosine similarity beside the standardised popularity.
         half_lives: recency profiles of the history, in items; the profiles are averaged.
-        floor: noise deviations added to the released popularity under the logarithm, so that
-            items below the noise do not differ.
         window: most recent items that are read.
     """
 
     similarity_weight: float = 9.0
     half_lives: tuple[float, ...] = (1.0, 5.0, 20.0)
-    floor: float = 0.3
     window: int = 150
 
 
@@ -62,8 +60,7 @@ def text_floor_scorer(
     """
     centred = vectors - vectors.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    floor = constants.floor * deviation if deviation else 1.0
-    prior = _log_popularity(release, floor)
+    prior = item_prior_from_counts(release, deviation)
     decay = np.log(0.5) / np.array(constants.half_lives)  # [L]
 
     def score(histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -79,14 +76,6 @@ def text_floor_scorer(
         return scores.astype(np.float32)
 
     return score
-
-
-def _log_popularity(release: NDArray[np.float64], floor: float) -> NDArray[np.float32]:
-    """Standardise the logarithm of the clipped popularity: float32[V]."""
-    logs = np.log(np.clip(release, 0.0, None) + floor)
-    spread = float(logs.std())
-    standard = (logs - logs.mean()) / spread if spread > 0 else np.zeros_like(logs)
-    return standard.astype(np.float32)
 
 
 def text_floor_metrics(

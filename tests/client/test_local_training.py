@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from client.grad_samplers import UnitGradients
-from client.local_training import local_optimizer, train_plain, train_private
+from client.local_training import (
+    learning_rate,
+    local_optimizer,
+    train_plain,
+    train_private,
+)
 from client.private_step import PrivateStep
 from client.randomness import seeded_source
 from common.adapters import adapter_of, trainable_parameters
@@ -138,7 +143,7 @@ def test_the_clipped_sum_on_the_real_model_is_bounded() -> None:
     for count in (1, 6):
         with PrivateStep(
             recommender,
-            local_optimizer(recommender, run),
+            local_optimizer(recommender, run, 1),
             noise_multiplier=1.0,
             max_grad_norm=1e-3,
             expected_units=6.0,
@@ -166,6 +171,7 @@ def test_only_declared_tensors_move_and_all_of_them_do() -> None:
         recommender,
         units_of(run)[:5],
         run,
+        server_round=1,
         expected_units=5.0,
         sampling=seeded_source(1, "s"),
         noise=seeded_source(1, "n"),
@@ -193,7 +199,18 @@ def test_plain_training_lowers_the_loss(objective: str) -> None:
     fixed = collate(contributions_of(run, 30), max_history=150)
     with torch.no_grad():
         before = recommender.unit_losses(fixed).mean()
-    train_plain(recommender, units_of(run), run, sampling=seeded_source(1))
+    train_plain(recommender, units_of(run), run, server_round=1, sampling=seeded_source(1))
     with torch.no_grad():
         after = recommender.unit_losses(fixed).mean()
     assert after < 0.97 * before
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    cosine = config(federation={"lr_schedule": "cosine", "rounds": 4, "local_lr": 2.0})
+    rates = [learning_rate(cosine, r) for r in (1, 2, 3, 4)]
+    assert rates[0] == 2.0
+    assert rates[2] == pytest.approx(1.0)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] > 0
+    constant = config(federation={"rounds": 4, "local_lr": 2.0})
+    assert {learning_rate(constant, r) for r in (1, 2, 3, 4)} == {2.0}
