@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 PYTEST_FLAGS ?=
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo setup data test test-all test-gpu lint format clean
+.PHONY: demo flwr setup data test test-all test-gpu lint format clean
 
 demo: data  ## Set up, fetch the data, train the demo federation, write its report.
 	$(BIN)/fedrec simulate demo
@@ -15,6 +15,13 @@ setup: $(READY)
 
 data: $(READY)
 	$(BIN)/fedrec data fetch movielens-100k
+
+flwr: data  ## The demo federation by `flwr run .`, on a SuperLink that ends with the run.
+	rm -rf sites
+	$(BIN)/fedrec data partition demo --out sites
+	$(BIN)/python -m simulations.engines.flwr_run \
+		--run-config "data.sites_folder='$(CURDIR)/sites'" \
+		--federation-config "num-supernodes=10 client-resources-num-cpus=1"
 
 test: $(READY)  ## The quick tests.
 	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)

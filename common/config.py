@@ -52,10 +52,10 @@ class ModelConfig(Section):
     adapter: Literal["ffa", "fedit"] = Field("ffa", description="LoRA: A frozen, or both trained")
     item_side: Literal["lora", "head", "both"] = Field("both", description="what is trained")
     lora_layers: int = Field(2, ge=1, description="LoRA on the top-k BERT layers")
-    lora_rank: int = Field(8, ge=1, le=256)
-    lora_rows: int = Field(8, ge=1, description="candidate rows per unit with a LoRA gradient")
-    head: Literal["multi_lag", "bilinear"] = "multi_lag"
-    head_dim: int = Field(128, ge=2, description="width of the scored space")
+    lora_rank: int = Field(4, ge=1, le=256)
+    lora_rows: int = Field(4, ge=1, description="candidate rows per unit with a LoRA gradient")
+    head: Literal["multi_lag", "bilinear"] = "bilinear"
+    head_dim: int = Field(32, ge=2, description="width of the scored space")
     head_hidden: int = Field(512, ge=0, description="hidden width of the towers' MLPs; 0: linear")
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
@@ -73,29 +73,29 @@ class PrivacyConfig(Section):
     )
     target_delta: float = Field(1e-4, gt=0, lt=1)
     noise_multiplier: Positive | Literal["auto"] = Field("auto", description="σ; auto: calibrated")
-    max_grad_norm: float = Field(1.0, gt=0, description="C, over all trainable tensors jointly")
+    max_grad_norm: float = Field(0.1, gt=0, description="C, over all trainable tensors jointly")
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
-    targets_per_unit: int = Field(8, ge=1, description="m, bound on a unit's contribution")
-    negatives_per_unit: int = Field(64, ge=1, description="K, drawn inside the unit")
-    popularity_noise_multiplier: float = Field(2.0, gt=0, description="σ of the popularity release")
+    targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
+    negatives_per_unit: int = Field(200, ge=1, description="K, drawn inside the unit")
+    popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
     insecure_seeded_noise: bool = Field(False, description="tests only; voids the guarantee")
 
 
 class FederationConfig(Section):
     """Rounds, local work, and how the server combines updates."""
 
-    rounds: int = Field(10, ge=1)
+    rounds: int = Field(6, ge=1)
     local_steps: int = Field(1, ge=1, description="steps per site and round")
     units_per_step: int = Field(32, ge=1, description="mode none: units per step, shuffled")
     local_optimizer: Literal["sgd", "adam"] = "sgd"
-    local_lr: float = Field(1.0, gt=0)
+    local_lr: float = Field(4.0, gt=0)
     lr_schedule: Literal["constant", "cosine"] = Field(
         "constant", description="of local_lr over server rounds; cosine falls towards 0"
     )
     weight_decay: float = Field(0.0, ge=0, description="local adam only")
-    lora_lr_scale: float = Field(1.0, gt=0, description="LoRA's step size relative to local_lr")
-    server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedadam"
-    server_lr: float = Field(0.01, gt=0)
+    lora_lr_scale: float = Field(0.1, gt=0, description="LoRA's step size relative to local_lr")
+    server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
+    server_lr: float = Field(1.0, gt=0)
     server_momentum: float = Field(0.9, ge=0, lt=1)
     weighting: Literal["equal", "declared"] = Field("equal", description="public weights only")
     min_sites: int = Field(2, ge=1, description="fewer replies than this end the run")
@@ -106,7 +106,7 @@ class FederationConfig(Section):
 class EvaluationConfig(Section):
     """How the adapter is examined. Exact figures are for the lab only."""
 
-    every: int = Field(5, ge=0, description="validate each E rounds; 0: only at the end")
+    every: int = Field(1, ge=0, description="validate each E rounds; 0: only at the end")
     bootstrap_resamples: int = Field(2000, ge=100)
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import tomli_w
 
 from common.errors import FederationError
 from common.process_environment import QUIET_ENVIRONMENT
-from simulations.engines.processes import MARK, end_marked_processes
+from simulations.engines.processes import KILL_S, MARK, end_marked_processes
 
 CONNECTION = "fedrec"
 START_S = 60.0
@@ -83,7 +83,9 @@ def own_superlink(extra: Mapping[str, str]) -> Iterator[SuperLink]:
     finally:
         left = end_marked_processes(mark)
         for process in superlink.started:
-            process.poll()  # takes its exit status, so that no zombie stays
+            # Takes its exit status, so that no zombie stays; its threads may end after it.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=KILL_S)
         shutil.rmtree(home, ignore_errors=True)
         if left:
             raise FederationError(

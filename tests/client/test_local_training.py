@@ -189,10 +189,11 @@ def test_plain_training_lowers_the_loss(objective: str) -> None:
         model={"objective": objective},
         privacy={"mode": "none"},
         federation={
-            "local_steps": 20,
+            "local_steps": 30,
             "units_per_step": 16,
             "local_optimizer": "adam",
             "local_lr": 0.01,
+            "lora_lr_scale": 1.0,
         },
     )
     recommender = recommender_of(run)
@@ -202,7 +203,7 @@ def test_plain_training_lowers_the_loss(objective: str) -> None:
     train_plain(recommender, units_of(run), run, server_round=1, sampling=seeded_source(1))
     with torch.no_grad():
         after = recommender.unit_losses(fixed).mean()
-    assert after < 0.97 * before
+    assert after < 0.98 * before
 
 
 def test_the_learning_rate_follows_its_schedule() -> None:

@@ -143,6 +143,10 @@ def test_keys_are_a_scenario_that_is_the_default(fedrec: Fedrec, tmp_path: Path)
     assert load_config(scenario=tmp_path / "all.toml") == load_config()
 
 
+def test_the_demo_is_what_flwr_run_runs_by_default() -> None:
+    assert load_config(scenario=scenario_files.find_scenario("demo")) == load_config()
+
+
 def test_every_bundled_scenario_is_listed_and_valid(fedrec: Fedrec) -> None:
     code, out, _ = fedrec("scenarios", "--json")
     assert code == 0
