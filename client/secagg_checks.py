@@ -36,7 +36,7 @@ def _check_advert(spec: RoundSpec, peers: Mapping[str, bytes], advert: KeyAdvert
     site = advert.site
     if site not in spec.participants or site not in peers:
         raise SecAggRefusal("unknown_peer", f"{site} is not invited or not pinned")
-    if not is_signed(peers[site], advert.signature, advert.signed()):
+    if not is_signed(peers[site], advert.signature, advert.signed):
         raise SecAggRefusal("bad_signature", f"the keys of {site} are not signed by its identity")
     if advert.context == spec.context:
         return

@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -84,7 +83,7 @@ class SecAggSite:
             commitment = keys.seed_commitment(self._seed, spec.context, site)
             contexts = spec.context, spec.context_without_config
             advert = KeyAdvert(*contexts, site, encryption, mask, commitment, signature=b"")
-            signature = self._policy.identity.sign(advert.signed())
+            signature = self._policy.identity.sign(advert.signed)
             self._own = replace(advert, signature=signature)
             return self._own
 
@@ -98,7 +97,7 @@ class SecAggSite:
         with self._stage("share_keys", then="mask_input"):
             spec, site = self._spec, self._policy.site
             self._adverts = check_adverts(spec, self._policy.peers, self._own, message)
-            self._keys_hash = sha256(message.encode()).digest()
+            self._keys_hash = message.digest
             self._neighbours = neighbours(list(self._adverts), spec.degree, self._keys_hash)[site]
             points = {name: at for at, name in enumerate(sorted(self._adverts), start=1)}
             at = [points[name] for name in self._neighbours]

@@ -9,7 +9,6 @@ why). With fewer than n − D sites left the round is abandoned before anything 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -75,19 +74,21 @@ class SecAggCoordinator:
         Raises:
             RoundAbandoned: too few sites are left (as in all other stages).
         """
+        self._enter("adverts")
 
         def check(advert: KeyAdvert) -> None:
-            if not keys.is_signed(self._identities[advert.site], advert.signature, advert.signed()):
+            if not keys.is_signed(self._identities[advert.site], advert.signature, advert.signed):
                 raise MessageError("its keys are not signed by its identity")
 
         self._adverts = self._take("adverts", messages, check)
         key_list = KeyList(tuple(self._adverts.values()))
-        self._keys_hash = sha256(key_list.encode()).digest()
+        self._keys_hash = key_list.digest
         self._graph = neighbours(list(self._adverts), self.spec.degree, self._keys_hash)
         return key_list
 
     def receive_shares(self, messages: Sequence[ShareUpload]) -> dict[str, ShareDelivery]:
         """Stage 1. Returns: what goes to each site that shared."""
+        self._enter("shares")
 
         def check(upload: ShareUpload) -> None:
             if {name for name, _ in upload.sealed} != self._graph[upload.site]:
@@ -107,6 +108,7 @@ class SecAggCoordinator:
 
     def receive_inputs(self, messages: Sequence[MaskedInput]) -> SurvivorList:
         """Stage 2. Returns: what goes to every site whose input arrived."""
+        self._enter("inputs")
 
         def check(message: MaskedInput) -> None:
             spec = self.spec
@@ -119,6 +121,7 @@ class SecAggCoordinator:
 
     def receive_signatures(self, messages: Sequence[SurvivorSignature]) -> UnmaskRequest:
         """Stage 3. Returns: what goes to every site that signed."""
+        self._enter("signatures")
         sets = self._sharers, self._survivors
         signed = survivors_signed(self.spec.context, self._keys_hash, *sets)
 
@@ -137,6 +140,7 @@ class SecAggCoordinator:
             uint64 [length], the sum of the survivors' vectors modulo 2^k: exact, or the
             round is abandoned.
         """
+        self._enter("unmasking")
         alive = set(self._survivors)
 
         def check(message: UnmaskShares) -> None:
@@ -172,11 +176,13 @@ class SecAggCoordinator:
     def _expand(self, key: bytes) -> Residues:
         return keys.expand_mask(key, self.spec.length, self.spec.modulus_bits)
 
-    def _take(self, stage: str, messages: Sequence[M], check: Callable[[M], None]) -> dict[str, M]:
-        """The sound messages of sites still present, by site; too few abandon the round."""
+    def _enter(self, stage: str) -> None:
         due = next(self._stages, "nothing")
         if due != stage:
             raise FederationError(f"secure aggregation: {stage} came where {due} is due")
+
+    def _take(self, stage: str, messages: Sequence[M], check: Callable[[M], None]) -> dict[str, M]:
+        """The sound messages of sites still present, by site; too few abandon the round."""
         taken: dict[str, M] = {}
         for message in messages:
             try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import ClassVar, Self
 
 from common.secagg.keys import KEY_BYTES, statement
@@ -29,6 +31,7 @@ class KeyAdvert:
     seed_commitment: bytes
     signature: bytes
 
+    @cached_property
     def signed(self) -> bytes:
         """What the signature is on."""
         return statement(
@@ -61,6 +64,11 @@ class KeyList:
 
     KIND: ClassVar[int] = 1
     adverts: tuple[KeyAdvert, ...]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the encoding: all sites' keys in one value."""
+        return sha256(self.encode()).digest()
 
     def encode(self) -> bytes:
         """The message as bytes."""
