@@ -25,18 +25,20 @@ def check_adverts(
     adverts = {advert.site: advert for advert in message.adverts}
     if adverts.get(own.site) != own:
         raise SecAggRefusal("swapped_key", f"the list does not hold {own.site}'s own keys")
+    invited = set(spec.participants) & set(peers)
     for site, advert in adverts.items():
-        if site != own.site:
-            _check_advert(spec, peers, advert)
+        if site == own.site:
+            continue
+        if site not in invited:
+            raise SecAggRefusal("unknown_peer", f"{site} is not invited or not pinned")
+        _check_advert(spec, peers[site], advert)
     _check_enough(spec, len(adverts), "advertised keys")
     return adverts
 
 
-def _check_advert(spec: RoundSpec, peers: Mapping[str, bytes], advert: KeyAdvert) -> None:
+def _check_advert(spec: RoundSpec, identity: bytes, advert: KeyAdvert) -> None:
     site = advert.site
-    if site not in spec.participants or site not in peers:
-        raise SecAggRefusal("unknown_peer", f"{site} is not invited or not pinned")
-    if not is_signed(peers[site], advert.signature, advert.signed):
+    if not is_signed(identity, advert.signature, advert.signed):
         raise SecAggRefusal("bad_signature", f"the keys of {site} are not signed by its identity")
     if advert.context == spec.context:
         return
@@ -84,8 +86,9 @@ def check_signatures(
 ) -> None:
     """At least n − D survivors signed exactly what this site signed."""
     check_sorted([name for name, _ in signatures])
+    alive = set(survivors)
     for name, signature in signatures:
-        if name not in survivors:
+        if name not in alive:
             raise SecAggRefusal("inconsistent", f"{name} signed but is no survivor")
         if not is_signed(peers[name], signature, signed):
             raise SecAggRefusal(

@@ -165,9 +165,9 @@ class SecAggSite:
             spec, peers = self._spec, self._policy.peers
             check_context(spec, message.context)
             check_signatures(spec, peers, self._survivors, self._signed(), message.signatures)
-            held = sorted(self._held.items())
-            seeds = tuple((name, seed) for name, (seed, _) in held if name in self._survivors)
-            masks = tuple((name, key) for name, (_, key) in held if name not in self._survivors)
+            held, alive = sorted(self._held.items()), set(self._survivors)
+            seeds = tuple((name, seed) for name, (seed, _) in held if name in alive)
+            masks = tuple((name, key) for name, (_, key) in held if name not in alive)
             self._forget()
             return UnmaskShares(spec.context, self._policy.site, seeds, masks)
 

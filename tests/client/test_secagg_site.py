@@ -245,6 +245,16 @@ def test_different_keys_or_sharers_at_different_sites_are_noticed(federation: Fe
             federation.sites[site].unmask(request)
 
 
+def test_a_signer_that_is_no_survivor_is_refused(federation: Federation) -> None:
+    # E is told that it survived; its signature must not count for those who saw it vanish.
+    survivors = replace(to_signing(federation), survivors=(A, B, C, D))
+    signed = [federation.sites[s].sign_survivors(survivors) for s in (A, B, C, D)]
+    own = federation.policies[E].identity.sign(federation.sites[A]._signed())
+    pairs = (*((m.site, m.signature) for m in signed[:3]), (E, own))
+    with refuses("inconsistent"):
+        federation.sites[A].unmask(UnmaskRequest(federation.spec.context, pairs))
+
+
 def test_messages_of_another_round_are_refused(federation: Federation) -> None:
     request = to_unmasking(federation)
     with refuses("wrong_round"):
