@@ -10,8 +10,10 @@
 - ``pld``: ``dp_accounting``'s privacy loss distributions, with pessimistic rounding: the
   independent check. A recorded ε is never below it.
 
-Every ε is for the unit that was clipped and noised, under add/remove of one unit, and for
-sampled events it assumes that each step's Poisson sample is secret.
+Distributed discrete noise is accounted as the Gaussian that bounds it, plus the terms of the
+theorem in `common.secagg.accounting`. Every ε is for the unit that was clipped and noised,
+under add/remove of one unit, and for sampled events it assumes that each step's Poisson
+sample is secret.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from common.privacy_events import (
     MergedHistory,
     PrivacyEvent,
     SampledGaussianEvent,
+    history_log_ratio,
     merge_events,
 )
 
@@ -74,7 +77,13 @@ def epsilon(history: Sequence[PrivacyEvent], delta: float, accountant: Accountan
         raise PrivacyError(f"delta must be in (0, 1), got {delta}; choose δ < 1/(number of units)")
     if accountant not in ("prv", "rdp", "pld"):
         raise PrivacyError(f"accountant must be prv, rdp or pld, got {accountant!r}")
-    return _epsilon_of(merge_events(history), delta, accountant)
+    ratio = history_log_ratio(history)
+    if ratio == 0:
+        return _epsilon_of(merge_events(history), delta, accountant)
+    # The theorem of `common.secagg.accounting`; 1 − 2^-49 covers e^-ratio, ratio ≤ 2^-50 each.
+    lowered = delta * (1 - max(2.0**-49, 2 * ratio))
+    value = _epsilon_of(merge_events(history), lowered, accountant)
+    return math.nextafter(value + 2 * ratio, math.inf)
 
 
 @lru_cache(maxsize=65_536)

@@ -9,6 +9,7 @@ The tree::
     ├── MessageError             a message between server and site breaks the contract
     ├── RunFolderError           a run's folder is missing, damaged or cannot be written
     ├── FederationError          the run cannot go on (too few sites, no finite update, …)
+    │   └── RoundAbandoned       secure aggregation lost too many sites; nothing was revealed
     ├── PrivacyError             a privacy claim cannot be made or kept
     │   ├── CalibrationError     no noise multiplier reaches the asked (ε, δ)
     │   ├── UnknownEventError    an accountant met an event that it has no theorem for
@@ -16,12 +17,29 @@ The tree::
     │   └── LedgerError          the site's ledger is damaged, locked or inconsistent
     └── Refusal                  a site says no: it trains nothing and releases nothing
         ├── BudgetRefusal        the release would pass the site's (ε, δ) limit
-        └── PolicyRefusal        the site's policy does not allow what was asked
+        ├── PolicyRefusal        the site's policy does not allow what was asked
+        └── SecAggRefusal        the server or a peer broke the secure aggregation protocol
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+# Why a site leaves a round of secure aggregation.
+SecAggReason: TypeAlias = Literal[
+    "wrong_round",
+    "replay",
+    "config_mismatch",
+    "unknown_peer",
+    "bad_signature",
+    "bad_share",
+    "swapped_key",
+    "inconsistent",
+    "both_kinds",
+    "below_threshold",
+    "out_of_order",
+]
 
 
 class FedrecError(Exception):
@@ -60,6 +78,10 @@ class FederationError(FedrecError):
     """The run cannot go on: too few sites, no finite update, a missed deadline."""
 
 
+class RoundAbandoned(FederationError):
+    """Secure aggregation lost too many sites in a round; no input of it was revealed."""
+
+
 class PrivacyError(FedrecError):
     """A privacy claim cannot be made or kept."""
 
@@ -90,3 +112,11 @@ class BudgetRefusal(Refusal):
 
 class PolicyRefusal(Refusal):
     """The site's policy does not allow what was asked."""
+
+
+class SecAggRefusal(Refusal):
+    """The server or a peer broke the secure aggregation protocol; `reason` says how."""
+
+    def __init__(self, reason: SecAggReason, message: str) -> None:
+        self.reason: SecAggReason = reason
+        super().__init__(f"secure aggregation refused ({reason}): {message}")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from common.errors import PrivacyError, UnknownEventError
 from common.privacy_events import (
     ComposedEvent,
+    DistributedGaussianEvent,
     GaussianEvent,
     PrivacyEvent,
     SampledGaussianEvent,
@@ -22,6 +23,15 @@ sigmas = st.floats(0.01, 1e6)
 simple_events = st.one_of(
     st.builds(GaussianEvent, sigmas, st.integers(1, 1000)),
     st.builds(SampledGaussianEvent, sigmas, st.floats(1e-6, 1.0), st.integers(1, 1000)),
+    st.builds(
+        DistributedGaussianEvent,
+        st.integers(4, 2**40),
+        st.integers(1, 1000),
+        st.floats(1.0, 1e9),
+        st.integers(1, 10**6),
+        st.floats(1e-6, 1.0),
+        st.integers(1, 1000),
+    ),
 )
 events = st.recursive(
     simple_events,

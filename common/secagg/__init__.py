@@ -1,0 +1,1 @@
+"""Secure aggregation: what sites and server share (fields, keys, shares, messages, plans)."""
