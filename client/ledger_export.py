@@ -6,9 +6,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from client.ledger_file import SCHEMA_VERSION, LedgerFile, LedgerOwner
+from client.ledger_file import LedgerFile, LedgerOwner
 from client.ledger_log import RECOVERED, REFUSAL, entries, last_checkpoint
 from common.errors import LedgerError
+
+EXPORT_VERSION = 1
 
 
 def exported(connection: sqlite3.Connection, owner: LedgerOwner) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def exported(connection: sqlite3.Connection, owner: LedgerOwner) -> dict[str, An
         sort = "refusals" if is_refusal else "recovered" if kind == RECOVERED else "releases"
         sorts[sort].append(entry)
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": EXPORT_VERSION,
         "unit": owner.unit,
         "dataset_fingerprint": owner.dataset_fingerprint,
         **sorts,

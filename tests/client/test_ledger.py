@@ -160,7 +160,7 @@ def test_export_is_json_from_which_epsilon_follows(path: Path) -> None:
     spend(ledger, 1)
     ledger.charge(key(2), None, b"exact", RECORD)
     exported = json.loads(json.dumps(ledger.export()))
-    assert (exported["schema_version"], exported["unit"]) == (2, "user")
+    assert (exported["schema_version"], exported["unit"]) == (1, "user")
     first, second = exported["releases"]
     assert first["event"] == {"event": "gaussian", "noise_multiplier": 4.0, "count": 1}
     assert first["payload_sha256"] == hashlib.sha256(b"bytes 1").hexdigest()
