@@ -7,7 +7,8 @@ committed with the very bytes that leave.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import torch
 from client.evaluation import evaluate_users
 from client.ledger import Ledger
 from client.local_training import train_plain, train_private
-from client.policy import SitePolicy, default_policy, simulated_policy
+from client.policy import SitePolicy
 from client.randomness import RandomSource, secure_source, seeded_source
 from client.release import (
     ReleasePlan,
@@ -27,11 +28,13 @@ from client.release import (
     stored_release,
 )
 from client.site_data import SiteData, load_site
+from client.site_setup import ledger_of, policy_of
 from client.start_up import prove_private_step
 from common.adapters import Adapter, adapter_difference, adapter_of, adapter_sha256, load_adapter
+from common.base_weights import resolve_base_weights
 from common.build_recommender import build_recommender
 from common.config import RunConfig
-from common.errors import ConfigError, MessageError
+from common.errors import ConfigError, MessageError, Refusal
 from common.messages import (
     EvaluateReply,
     EvaluateRequest,
@@ -44,9 +47,6 @@ from common.noise_plan import popularity_event, round_event
 from common.privacy_units import Unit, make_units
 from common.recommender import Recommender
 from common.release_record import COUNTS_TENSOR, ReleaseRecord, counts_payload, payload_sha256
-
-LEDGER_FILE = "ledger.sqlite"
-UNIT = "user"
 
 
 class SiteAgent:
@@ -70,6 +70,10 @@ class SiteAgent:
 
     def popularity(self, request: PopularityRequest) -> PopularityReply:
         """Releases the site's popularity counts, once per run."""
+        with self._refusals_entered(request.run, 0, "popularity"):
+            return self._popularity(request)
+
+    def _popularity(self, request: PopularityRequest) -> PopularityReply:
         self._check(request.config_sha256)
         event = popularity_event(self.config)
         plan = ReleasePlan(request.run, 0, "popularity", event, divisor=1.0, max_grad_norm=1.0)
@@ -96,6 +100,10 @@ class SiteAgent:
 
     def train(self, request: TrainRequest) -> TrainReply:
         """Trains one round from the received adapter and releases the update."""
+        with self._refusals_entered(request.run, request.server_round, "update"):
+            return self._train(request)
+
+    def _train(self, request: TrainRequest) -> TrainReply:
         self._check(request.config_sha256)
         expected = self.data.declared_units * self.config.privacy.sample_rate
         plan = ReleasePlan(
@@ -123,6 +131,10 @@ class SiteAgent:
 
     def evaluate(self, request: EvaluateRequest) -> EvaluateReply:
         """Answers exact metric sums, where the policy lets them leave (lab only)."""
+        with self._refusals_entered(request.run, request.server_round, "metrics"):
+            return self._evaluate(request)
+
+    def _evaluate(self, request: EvaluateRequest) -> EvaluateReply:
         self._check(request.config_sha256)
         self.policy.check_metrics()
         recommender = self._loaded(request.adapter, request.item_prior)
@@ -154,6 +166,15 @@ class SiteAgent:
             release=record,
         )
 
+    @contextmanager
+    def _refusals_entered(self, run: str, server_round: int, kind: str) -> Iterator[None]:
+        """A refusal of what was asked is entered in the ledger before it is answered."""
+        try:
+            yield
+        except Refusal as refusal:
+            self.ledger.record_refusal((run, server_round, kind), refusal)
+            raise
+
     def _check(self, config_sha256: str) -> None:
         if config_sha256 != self.config.sha256():
             raise MessageError(
@@ -161,6 +182,8 @@ class SiteAgent:
                 f"{self.config.sha256()[:12]}…; start both with the same configuration"
             )
         self.policy.check_run(self.config)
+        if self.policy.base_weights_sha256 is not None:
+            self.policy.check_base_weights(resolve_base_weights(self.config.model.weights).sha256)
 
     def _trained_update(self, request: TrainRequest, expected_units: float) -> Adapter:
         if self.config.is_private:
@@ -230,13 +253,8 @@ def agent_for(node_config: Mapping[str, object], config: RunConfig) -> SiteAgent
 @lru_cache(maxsize=64)
 def _agent(folder: Path, config: RunConfig) -> SiteAgent:
     data = load_site(folder)
-    policy = simulated_policy(config) if data.simulated else default_policy()
-    return SiteAgent(data, config, policy, open_ledger(folder, data.catalogue.sha256))
-
-
-def open_ledger(folder: Path, catalogue_sha256: str) -> Ledger:
-    """The lifelong ledger in a site's folder; it is begun where there is none."""
-    return Ledger(folder / LEDGER_FILE, unit=UNIT, dataset_fingerprint=catalogue_sha256)
+    policy = policy_of(folder, config, is_simulated=data.simulated)
+    return SiteAgent(data, config, policy, ledger_of(folder, data, policy).open())
 
 
 def forget_agents() -> None:

@@ -1,8 +1,10 @@
 """The site's own, lifelong record of what it released and what that cost.
 
-One SQLite file per site (write-ahead log, ``synchronous=FULL``), append-only by triggers.
-A release's charge and its outgoing bytes commit in one transaction, so that a crash before
-the commit spends nothing, and after it the charge stands and a retry sends the same bytes.
+One SQLite file per site (write-ahead log, ``synchronous=FULL``), append-only by triggers,
+and a Merkle log: each entry is sealed by a signed checkpoint in its own transaction, and
+the checkpoint then goes to an anchor file elsewhere (`client.ledger_guard`). A release's
+charge and its outgoing bytes commit together, so that a crash before the commit spends
+nothing, and after it the charge stands and a retry sends the same bytes.
 
 Every operation opens and closes its own connection: a ledger may be used by several
 processes, survives a fork, and a thousand sites hold no open file. A budget is checked
@@ -12,26 +14,35 @@ processes that checked the same budget cannot both spend it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from client.ledger_file import SCHEMA_VERSION, LedgerFile, canonical_json, transaction
+from client.anchor import Anchor
+from client.budget import RunLimit, refuse_beyond
+from client.ledger_export import exported
+from client.ledger_file import LedgerFile, LedgerOwner, transaction
+from client.ledger_guard import bring_forward, check_anchored, check_opened
+from client.ledger_log import (
+    REFUSAL,
+    ReleaseKey,
+    append_entry,
+    checkpoint_of,
+    history,
+    last_checkpoint,
+    last_seq,
+    run_history,
+    seal,
+    seal_next,
+    stored_payload,
+)
+from client.site_identity import load_identity
 from common.accounting import Accountant, epsilon
-from common.errors import BudgetRefusal, LedgerError
-from common.privacy_events import PrivacyEvent, event_from_dict, event_to_dict
-
-
-class ReleaseKey(NamedTuple):
-    """What a release is for; a site answers each key once, and retries with equal bytes."""
-
-    run: str
-    server_round: int
-    kind: str
+from common.errors import LedgerError, Refusal
+from common.ledger_checkpoint import Checkpoint
+from common.merkle import EMPTY_ROOT
+from common.privacy_events import PrivacyEvent
 
 
 class _Clearance(NamedTuple):
@@ -49,7 +60,15 @@ class Ledger:
     """
 
     def __init__(
-        self, path: Path, *, unit: str, dataset_fingerprint: str, busy_timeout_s: float = 10.0
+        self,
+        path: Path,
+        *,
+        unit: str,
+        dataset_fingerprint: str,
+        site: str = "site",
+        keys: Path | None = None,
+        anchor: Path | None = None,
+        busy_timeout_s: float = 10.0,
     ) -> None:
         """Open the ledger, or begin it where there is none.
 
@@ -57,39 +76,55 @@ class Ledger:
             path: the SQLite file; its folder exists.
             unit: the privacy unit, e.g. "user".
             dataset_fingerprint: of the data whose units are charged.
+            site: the site's public name, for its checkpoints.
+            keys: folder of the site's keys; None: ``keys`` beside the file.
+            anchor: the second place for checkpoints. None: beside the file, where it sees
+                no folder that was set back as a whole (`client.site_ledger` knows better).
             busy_timeout_s: how long to wait for another process's transaction.
 
         Raises:
-            LedgerError: damaged, locked, not writable, or another unit's or data set's.
+            LedgerError: damaged, locked, not writable, set back, or another unit's or data
+                set's.
         """
         self.path = path
         self.unit = unit
         self.dataset_fingerprint = dataset_fingerprint
+        self.anchor = Anchor(anchor or path.with_name(path.name + ".anchor"))
         self._clearance: _Clearance | None = None
-        self._file = LedgerFile(
-            path,
-            unit=unit,
-            dataset_fingerprint=dataset_fingerprint,
-            busy_timeout_s=busy_timeout_s,
+        self._file = LedgerFile(path, busy_timeout_s=busy_timeout_s)
+        is_new = not self._file.exists()
+        self._identity = load_identity(keys or path.parent / "keys", begin=is_new)
+        self._owner = LedgerOwner(
+            unit,
+            dataset_fingerprint,
+            site,
+            self._identity.ledger_id(unit, dataset_fingerprint),
+            self._identity.public_key,
         )
+        self._file.begin(self._owner, self._seal_empty)
+        check_opened(self._file, self._owner, self.anchor)
 
     def history(self) -> tuple[PrivacyEvent, ...]:
         """Every charged event over all runs, in order of charging."""
         with self._file.connection() as connection:
-            return _history(connection)[0]
+            return history(connection)[0]
 
     def epsilon(self, delta: float, accountant: Accountant = "prv") -> float:
         """The site's total ε at `delta` over all runs so far."""
         return epsilon(self.history(), delta, accountant)
 
-    def projected_epsilon(
-        self, event: PrivacyEvent | None, delta: float, accountant: Accountant = "prv"
-    ) -> float:
+    def projected_epsilon(self, event: PrivacyEvent | None, delta: float) -> float:
         """The total ε at `delta` if `event` were charged now; charges nothing."""
-        history = self.history()
-        return epsilon(history if event is None else (*history, event), delta, accountant)
+        spent = self.history()
+        return epsilon(spent if event is None else (*spent, event), delta)
 
-    def enforce(self, event: PrivacyEvent, delta: float, max_epsilon: float) -> float:
+    def enforce(
+        self,
+        event: PrivacyEvent,
+        delta: float,
+        max_epsilon: float,
+        run_limit: RunLimit | None = None,
+    ) -> float:
         """Check, before any training, that the site can afford `event`.
 
         The next `charge` must be for this event and finds the ledger as this check did.
@@ -98,34 +133,56 @@ class Ledger:
             event: what the release will cost.
             delta: δ of the site's limit.
             max_epsilon: ε of the site's limit over the ledger's life; inf for none.
+            run_limit: limit of the run's own total, if it has one.
 
         Returns:
             The projected total ε.
 
         Raises:
-            BudgetRefusal: the projected total passes `max_epsilon`.
+            BudgetRefusal: a projected total passes its limit.
+            LedgerError: the database was set back, or differs from its anchor.
         """
         self._clearance = None
+        anchored = self.anchor.last()
         with self._file.connection() as connection:
-            history, last_seq = _history(connection)
-        projected = epsilon((*history, event), delta)
-        if not projected <= max_epsilon:
-            raise BudgetRefusal(
-                f"privacy budget: this release would bring the site to ε={projected:.4f} at "
-                f"δ={delta:g}, over its limit of ε={max_epsilon:g}; nothing was trained or "
-                "released; the site's operator may raise the limit, or ask for more noise"
-            )
-        self._clearance = _Clearance(event, last_seq)
+            check_anchored(self.path, connection, self.anchor, anchored)
+            spent, last = history(connection)
+            of_run = () if run_limit is None else run_history(connection, run_limit.run)
+        projected = epsilon((*spent, event), delta)
+        refuse_beyond("the site", projected, delta, max_epsilon)
+        if run_limit is not None:
+            total = epsilon((*of_run, event), run_limit.delta)
+            refuse_beyond("this run", total, run_limit.delta, run_limit.max_epsilon)
+        self._clearance = _Clearance(event, last)
         return projected
 
     def find(self, key: tuple[str, int, str]) -> bytes | None:
         """The bytes already charged under `key`, or None; a retry is answered with them.
 
         Raises:
-            LedgerError: the stored bytes are damaged.
+            LedgerError: the stored bytes are damaged, or the database was set back.
         """
         with self._file.connection() as connection:
-            return _stored(connection, ReleaseKey(*key))
+            stored = stored_payload(connection, ReleaseKey(*key))
+            if stored is not None:
+                bring_forward(connection, self.anchor)
+            return stored
+
+    def checkpoint(self, key: tuple[str, int, str] | None = None) -> Checkpoint:
+        """The newest checkpoint, or the one that the charge of `key` made.
+
+        Raises:
+            LedgerError: there is none.
+        """
+        with self._file.connection() as connection:
+            found = (
+                last_checkpoint(connection)
+                if key is None
+                else checkpoint_of(connection, ReleaseKey(*key))
+            )
+        if found is None:
+            raise LedgerError(f"ledger {self.path} has no checkpoint for {key}; verify it")
+        return found
 
     def charge(
         self,
@@ -150,93 +207,56 @@ class Ledger:
             same key, in which case nothing is charged.
 
         Raises:
-            LedgerError: no `enforce` of this event, another process charged since, or the
-                transaction could not be made durable; nothing is charged then.
+            LedgerError: no `enforce` of this event, another process charged since, the
+                ledger was altered, or the transaction could not be made durable; nothing is
+                charged then.
+            RunFolderError: the anchor cannot be written; the charge stands, and a retry
+                sends these bytes once it can.
         """
-        encoded_event = None if event is None else canonical_json(event_to_dict(event))
-        encoded_record = canonical_json(record)
         release = ReleaseKey(*key)
-        with self._file.connection() as connection, transaction(connection):
-            stored = _stored(connection, release)
-            if stored is not None:
-                return stored
-            if event is not None:
-                self._check_clearance(event, _last_seq(connection))
-            connection.execute(
-                "INSERT INTO releases (run, server_round, kind, event_json, delta, payload, "
-                "payload_sha256, record_json, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *release,
-                    encoded_event,
-                    record.get("delta"),
-                    payload,
-                    hashlib.sha256(payload).hexdigest(),
-                    encoded_record,
-                    datetime.now(UTC).isoformat(timespec="milliseconds"),
-                ),
-            )
+        anchored = self.anchor.last()
+        with self._file.connection() as connection:
+            with transaction(connection):
+                stored = stored_payload(connection, release)
+                if stored is None:
+                    check_anchored(self.path, connection, self.anchor, anchored)
+                    if event is not None:
+                        self._check_clearance(event, last_seq(connection))
+                    entry = append_entry(connection, release, event, payload, record)
+                    seal_next(self.path, connection, self._owner, self._identity, entry)
+            bring_forward(connection, self.anchor)
+        if stored is not None:
+            return stored
         self._clearance = None
         return payload
+
+    def record_refusal(self, key: tuple[str, int, str], refusal: Refusal) -> None:
+        """Enter that the site said no: no cost, no bytes; once per key and class.
+
+        Raises:
+            LedgerError: as `charge`.
+        """
+        run, server_round, kind = key
+        error = type(refusal).__name__
+        record = {"refused": kind, "error": error, "reason": str(refusal)}
+        self.charge((run, server_round, f"{REFUSAL}{kind}:{error}"), None, b"", record)
 
     def export(self) -> dict[str, Any]:
         """Everything but the payloads, JSON-able: what an auditor needs to recompute ε."""
         with self._file.connection() as connection:
-            rows = connection.execute(
-                "SELECT seq, run, server_round, kind, event_json, delta, length(payload) AS bytes, "
-                "payload_sha256, record_json, created_at FROM releases ORDER BY seq"
-            ).fetchall()
-        releases = []
-        for row in rows:
-            entry = dict(row)
-            event, record = entry.pop("event_json"), entry.pop("record_json")
-            entry["event"] = None if event is None else json.loads(event)
-            entry["record"] = json.loads(record)
-            releases.append(entry)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "unit": self.unit,
-            "dataset_fingerprint": self.dataset_fingerprint,
-            "releases": releases,
-        }
+            return exported(connection, self._owner)
 
-    def _check_clearance(self, event: PrivacyEvent, last_seq: int) -> None:
+    def _seal_empty(self, connection: sqlite3.Connection) -> None:
+        seal(connection, self._owner, self._identity, 0, [], EMPTY_ROOT)
+
+    def _check_clearance(self, event: PrivacyEvent, last: int) -> None:
         if self._clearance is None or self._clearance.event != event:
             raise LedgerError(
                 f"ledger {self.path}: the budget was not checked for {event}; call enforce with "
                 "this event before training; nothing was charged"
             )
-        if self._clearance.last_seq != last_seq:
+        if self._clearance.last_seq != last:
             raise LedgerError(
                 f"ledger {self.path}: another process charged it after the budget was checked; "
                 "nothing was charged; check the budget again"
             )
-
-
-def _history(connection: sqlite3.Connection) -> tuple[tuple[PrivacyEvent, ...], int]:
-    """All charged events in order, and the number of the last release (0 for none)."""
-    rows = connection.execute("SELECT seq, event_json FROM releases ORDER BY seq").fetchall()
-    events = tuple(
-        event_from_dict(json.loads(row["event_json"])) for row in rows if row["event_json"]
-    )
-    return events, rows[-1]["seq"] if rows else 0
-
-
-def _last_seq(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM releases").fetchone()[0])
-
-
-def _stored(connection: sqlite3.Connection, key: ReleaseKey) -> bytes | None:
-    row = connection.execute(
-        "SELECT payload, payload_sha256 FROM releases "
-        "WHERE run = ? AND server_round = ? AND kind = ?",
-        key,
-    ).fetchone()
-    if row is None:
-        return None
-    payload = bytes(row["payload"])
-    if hashlib.sha256(payload).hexdigest() != row["payload_sha256"]:
-        raise LedgerError(
-            f"ledger: the stored bytes of {tuple(key)} do not match their SHA-256; "
-            "restore the file from a backup"
-        )
-    return payload

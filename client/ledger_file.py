@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from common.errors import LedgerError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x66726C31  # "frl1": tells a ledger from any other SQLite file
 
 _SCHEMA = (
@@ -28,10 +27,22 @@ _SCHEMA = (
         record_json TEXT NOT NULL, created_at TEXT NOT NULL,
         UNIQUE (run, server_round, kind)
     ) STRICT""",
+    # Whose ledger it is, and every signed checkpoint; `entry` is the one that it was made for
+    # (0: none), `leaf` its leaf hash.
+    """CREATE TABLE identity (
+        site TEXT NOT NULL, ledger_id TEXT NOT NULL, public_key TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE checkpoints (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        entry INTEGER NOT NULL, tree_size INTEGER NOT NULL, leaf TEXT NOT NULL,
+        checkpoint_json TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX checkpoints_by_entry ON checkpoints (entry)",
+    "CREATE INDEX checkpoints_by_size ON checkpoints (tree_size)",
     *(
         f"CREATE TRIGGER {table}_no_{change} BEFORE {change} ON {table} "
         "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-        for table in ("site", "releases")
+        for table in ("site", "releases", "identity", "checkpoints")
         for change in ("update", "delete")
     ),
     # INSERT OR REPLACE deletes without asking the triggers above.
@@ -47,30 +58,83 @@ _SCHEMA = (
 )
 
 
+class LedgerOwner(NamedTuple):
+    """What a ledger is bound to for its life."""
+
+    unit: str
+    dataset_fingerprint: str
+    site: str
+    ledger_id: str
+    public_key: str
+
+
 class LedgerFile:
     """The file of one site's ledger, opened anew for every operation."""
 
-    def __init__(
-        self, path: Path, *, unit: str, dataset_fingerprint: str, busy_timeout_s: float
-    ) -> None:
-        """Check the file, or begin it where there is none.
-
-        Raises:
-            LedgerError: damaged, locked, not writable, or another unit's or data set's.
-        """
+    def __init__(self, path: Path, *, busy_timeout_s: float = 10.0) -> None:
+        """Names the file; `begin` makes it, `check` reads it."""
         self.path = path
         self._busy_timeout_s = busy_timeout_s
-        site = (SCHEMA_VERSION, unit, dataset_fingerprint)
+
+    def begin(self, owner: LedgerOwner, first: Callable[[sqlite3.Connection], None]) -> None:
+        """Make the file where there is none, with what `first` writes; all or nothing.
+
+        Raises:
+            LedgerError: another program's file, locked, or not writable.
+        """
         with self.connection() as connection:
             with transaction(connection):
                 if _is_empty(connection):
                     for statement in _SCHEMA:
                         connection.execute(statement)
+                    unit, fingerprint, *identity = owner
+                    site = (SCHEMA_VERSION, unit, fingerprint)
                     connection.execute("INSERT INTO site VALUES (?, ?, ?)", site)
+                    connection.execute("INSERT INTO identity VALUES (?, ?, ?)", identity)
+                    first(connection)
                 self._refuse_foreign(connection)
             self._write_ahead(connection)
-            self._check_whole(connection)
-            self._check_site(connection, site)
+
+    def exists(self) -> bool:
+        """Whether there is a ledger; an empty file, of a begin that was cut short, is none.
+
+        Raises:
+            LedgerError: another program's file, or its folder is missing.
+        """
+        if not self.path.parent.is_dir():
+            raise LedgerError(
+                f"ledger {self.path}: there is no such folder; check that its folder exists"
+            )
+        if not self.path.exists():
+            return False
+        with self.connection() as connection:
+            if _is_empty(connection):
+                return False
+            self._refuse_foreign(connection)
+            return True
+
+    def check(self, connection: sqlite3.Connection) -> LedgerOwner:
+        """Whom a whole ledger file belongs to.
+
+        Raises:
+            LedgerError: missing, damaged, another program's, or of another version.
+        """
+        self._refuse_foreign(connection)
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise LedgerError(f"ledger {self.path} is damaged ({damage}); restore it from a backup")
+        site = connection.execute("SELECT * FROM site").fetchone()
+        if site is None:
+            raise LedgerError(f"ledger {self.path} names no site; restore it from a backup")
+        if site["schema_version"] != SCHEMA_VERSION:
+            raise LedgerError(
+                f"ledger {self.path} has schema_version {site['schema_version']}, this fedrec "
+                f"reads {SCHEMA_VERSION}; use the fedrec that wrote it, or a newer one"
+            )
+        identity = connection.execute("SELECT * FROM identity").fetchone()
+        if identity is None:
+            raise LedgerError(f"ledger {self.path} names no identity; restore it from a backup")
+        return LedgerOwner(site["unit"], site["dataset_fingerprint"], *identity)
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -108,33 +172,6 @@ class LedgerFile:
                     raise
                 time.sleep(0.01)
 
-    def _check_whole(self, connection: sqlite3.Connection) -> None:
-        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        count, last = connection.execute(
-            "SELECT count(*), coalesce(max(seq), 0) FROM releases"
-        ).fetchone()
-        if damage != "ok" or count != last:
-            raise LedgerError(
-                f"ledger {self.path} is damaged ({damage}; {count} releases, the last has "
-                f"number {last}); restore the file from a backup"
-            )
-
-    def _check_site(self, connection: sqlite3.Connection, asked: tuple[int, str, str]) -> None:
-        row = connection.execute("SELECT * FROM site").fetchone()
-        if row is None:
-            raise LedgerError(f"ledger {self.path} names no site; restore it from a backup")
-        if row["schema_version"] != SCHEMA_VERSION:
-            raise LedgerError(
-                f"ledger {self.path} has schema_version {row['schema_version']}, this fedrec "
-                f"reads {SCHEMA_VERSION}; use the fedrec that wrote it, or a newer one"
-            )
-        if tuple(row) != asked:
-            raise LedgerError(
-                f"ledger {self.path} is for unit={row['unit']}, "
-                f"dataset_fingerprint={row['dataset_fingerprint']}, not unit={asked[1]}, "
-                f"dataset_fingerprint={asked[2]}; each unit and data set needs its own ledger"
-            )
-
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
@@ -146,22 +183,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-
-
-def canonical_json(value: Mapping[str, Any]) -> str:
-    """One text per value: sorted keys, no spaces, no NaN; what hashes are taken over.
-
-    Raises:
-        LedgerError: the value is not JSON, or holds a NaN or infinite number.
-    """
-    try:
-        return json.dumps(
-            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
-    except (TypeError, ValueError) as error:
-        raise LedgerError(
-            f"a release's record must hold finite JSON values: {error}; correct the record"
-        ) from error
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from client.budget import RunLimit
 from client.ledger import Ledger
 from client.policy import SitePolicy
 from client.randomness import RandomSource
@@ -62,13 +63,21 @@ class ReleasePlan:
 def stored_release(ledger: Ledger, plan: ReleasePlan) -> tuple[Adapter, ReleaseRecord] | None:
     """The identical bytes and record of a release that was already charged, if any."""
     found = ledger.find(plan.key)
-    return None if found is None else _unpacked(found)
+    return None if found is None else _unpacked(ledger, plan, found)
 
 
 def enforce_budget(ledger: Ledger, plan: ReleasePlan, policy: SitePolicy) -> None:
-    """Raises `BudgetRefusal` if the site's total ε after the release would pass its limit."""
+    """Hold a release against the policy and the budget, before anything is trained.
+
+    Raises:
+        PolicyRefusal: the policy does not allow such a release.
+        BudgetRefusal: the site's or the run's total ε would pass its limit.
+    """
+    policy.check_release(plan.kind, plan.event)
     if plan.event is not None:
-        ledger.enforce(plan.event, policy.max_delta, policy.max_epsilon)
+        most = policy.max_epsilon_per_run
+        run_limit = None if most is None else RunLimit(plan.run, policy.run_delta, most)
+        ledger.enforce(plan.event, policy.max_delta, policy.max_epsilon, run_limit)
 
 
 def charge_release(
@@ -81,13 +90,21 @@ def charge_release(
     record = _record(ledger, plan, tensors, config, site)
     outgoing = tensors_to_bytes(tensors, {RECORD_KEY: record.model_dump_json()})
     committed = ledger.charge(plan.key, plan.event, outgoing, record.model_dump(mode="json"))
-    return _unpacked(committed)
+    return _unpacked(ledger, plan, committed)
 
 
-def _unpacked(outgoing: bytes) -> tuple[Adapter, ReleaseRecord]:
-    """The tensors and the record inside a release's outgoing bytes."""
+def _unpacked(ledger: Ledger, plan: ReleasePlan, outgoing: bytes) -> tuple[Adapter, ReleaseRecord]:
+    """The tensors and the record inside a release's outgoing bytes.
+
+    The checkpoint covers these bytes and can therefore not be in them: it joins the record
+    from the ledger, the same one at every retry.
+    """
     tensors, metadata = tensors_from_bytes(outgoing)
-    return dict(sorted(tensors.items())), ReleaseRecord.model_validate_json(metadata[RECORD_KEY])
+    record = ReleaseRecord.model_validate_json(metadata[RECORD_KEY])
+    checkpoint = ledger.checkpoint(plan.key).model_dump(mode="json")
+    return dict(sorted(tensors.items())), record.model_copy(
+        update={"ledger_checkpoint": checkpoint}
+    )
 
 
 def noisy_popularity(

@@ -49,6 +49,8 @@ class ReleaseRecord(BaseModel):
         epsilon_rdp: the same by RDP.
         delta: δ at which both totals are stated.
         insecure_seeded_noise: the noise came from a seed, so no guarantee holds.
+        ledger_checkpoint: the site's signed `common.ledger_checkpoint.Checkpoint` right
+            after this release's charge; whoever keeps it can hold the ledger to it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -76,6 +78,7 @@ class ReleaseRecord(BaseModel):
     epsilon_rdp: float | None = Field(default=None, ge=0)
     delta: float = Field(ge=0, lt=1)
     insecure_seeded_noise: bool = False
+    ledger_checkpoint: dict[str, Any] | None = None
 
     @field_validator("event")
     @classmethod

@@ -1,23 +1,20 @@
 """``fedrec``: the researcher's commands.
 
-Whatever a user can cause ends as one clear line on stderr and exit code 2; Ctrl-C ends
-with exit code 130 and keeps what is on the disk; anything else is a fault of ours and
-keeps its traceback (exit code 1). What is heavy is imported by the command that needs it.
+How a command ends is `common.command_line`'s; Ctrl-C keeps what is on the disk. What is
+heavy is imported by the command that needs it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from common.atomic_files import DISK_ERRORS, os_error_line
+from common.command_line import EXIT_INTERRUPTED, run_command_line, stderr_console
 from common.config_loading import load_config
 from common.errors import FedrecError
 from common.process_environment import quiet_third_parties
@@ -28,8 +25,6 @@ from simulations.scenario_files import bundled_scenarios, find_scenario
 if TYPE_CHECKING:
     from common.config import RunConfig
     from simulations.simulate import SimulationResult
-
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="fedrec",
@@ -149,7 +144,7 @@ def data_fetch(
 
     if name != "movielens-100k":
         raise DataError(f"there is no data set {name!r} to fetch; fetch movielens-100k")
-    console = _stderr()
+    console = stderr_console()
     with console.status(f"fetching {name}"):
         cached = fetch_movielens_100k(notify=console.print)
     _print_path(name, cached, as_json=False)
@@ -173,7 +168,7 @@ def data_partition(
 
     path = find_scenario(scenario) if scenario else None
     config = load_config(scenario=path, overrides=overrides or [])
-    console = _stderr()
+    console = stderr_console()
     with console.status("splitting users into sites"):
         dataset = load_dataset(config.data, notify=console.print)
         folders = write_site_folders(dataset, config.data, out)
@@ -183,25 +178,7 @@ def data_partition(
 def main() -> None:
     """Run the command line and map what goes wrong to one line and an exit code."""
     quiet_third_parties()
-    try:
-        try:
-            app(prog_name="fedrec")
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_stdout()
-    except FedrecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        what = f"cannot use {error.filename}" if error.filename else "cannot write"
-        print(f"error: {os_error_line(what, error)}", file=sys.stderr)
-        sys.exit(FedrecError.exit_code)
+    run_command_line(lambda: app(prog_name="fedrec"))
 
 
 def _simulate(config: RunConfig, folder: RunFolder, *, quiet: bool) -> SimulationResult:
@@ -210,7 +187,7 @@ def _simulate(config: RunConfig, folder: RunFolder, *, quiet: bool) -> Simulatio
 
     sites, local_steps = config.data.sites, config.federation.local_steps
     with progress_listener(
-        _stderr(), sites=sites, local_steps=local_steps, quiet=quiet
+        stderr_console(), sites=sites, local_steps=local_steps, quiet=quiet
     ) as listener:
         return run_simulation(config, folder, listener)
 
@@ -234,16 +211,6 @@ def _print_result(config: RunConfig, result: SimulationResult, *, as_json: bool)
 
 def _print_path(name: str, path: Path, *, as_json: bool) -> None:
     print(json.dumps({name: str(path)}) if as_json else f"{name}: {path}")
-
-
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-
-
-def _silence_stdout() -> None:
-    """Let the interpreter's last flush go nowhere: whoever read the pipe has gone."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

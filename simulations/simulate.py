@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-from client.agent import LEDGER_FILE, forget_agents, open_ledger
+from client.agent import forget_agents
+from client.ledger_export import export_file
+from client.site_ledger import LEDGER_FILE
 from common.atomic_files import file_errors
 from common.cache_folder import cache_folder
 from common.config import RunConfig
@@ -116,8 +118,7 @@ def export_ledgers(sites: Path, folder: RunFolder) -> None:
         path = site_folder / LEDGER_FILE
         if path.is_file():
             manifest = read_manifest(site_folder / MANIFEST_FILE, SiteManifest)
-            ledger = open_ledger(site_folder, manifest.catalogue_sha256)
-            folder.write_ledger(manifest.site, ledger.export())
+            folder.write_ledger(manifest.site, export_file(path))
 
 
 def total_epsilon(folder: RunFolder) -> float | None:

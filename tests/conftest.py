@@ -56,6 +56,15 @@ def own_flower_home(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]
         yield home
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """Keep the anchors of tests' sites out of the user's home."""
+    state = tmp_path_factory.mktemp("fedrec-state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDREC_STATE", str(state))
+        yield state
+
+
 @pytest.fixture
 def repository() -> Path:
     """The root of the checkout."""

@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 
+from client.anchor import Anchor
 from client.ledger import Ledger
+from client.ledger_file import LedgerFile
+from client.ledger_verify import Fault, read_state, reference_faults, table_faults
+from client.site_identity import load_identity
 from common.accounting import epsilon
 from common.privacy_events import GaussianEvent
 
@@ -31,10 +35,23 @@ DURING_A_CHARGE = [
     ("SELECT coalesce", "after", False),
     ("INSERT INTO releases", "before", False),
     ("INSERT INTO releases", "after", False),
+    ("INSERT INTO checkpoints", "before", False),
+    ("INSERT INTO checkpoints", "after", False),
     ("COMMIT", "before", False),
     ("COMMIT", "after", True),
+    ("SELECT checkpoint_json FROM checkpoints WHERE id", "after", True),  # for the anchor
+    ("fsync", "before", True),  # of the anchor
+    ("fsync", "after", True),
 ]
-WHILE_BEGINNING = ["CREATE TABLE releases", "CREATE TRIGGER", "INSERT INTO site"]
+WHILE_BEGINNING = [
+    "CREATE TABLE releases",
+    "CREATE TRIGGER",
+    "INSERT INTO site",
+    "INSERT INTO checkpoints",
+    "COMMIT",
+    "PRAGMA journal_mode",
+    "fsync",
+]
 
 CHILDREN = r"""
 import json, os, resource, signal, sqlite3, sys, time
@@ -57,13 +74,25 @@ class Deadly(sqlite3.Connection):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
+fsync = os.fsync
+
+def deadly_fsync(descriptor):
+    if deadly == ("fsync", "before"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(descriptor)
+    if deadly == ("fsync", "after"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.fsync = deadly_fsync
 sqlite3.connect = lambda *a, **k: connect(*a, factory=Deadly, **k)
 
 def say(who, what):
     os.write(1, (json.dumps([who, what]) + "\n").encode())  # one write, never interleaved
 
 def ledger_of(name):
-    return Ledger(folder / name, unit="user", dataset_fingerprint="f00", busy_timeout_s=60)
+    (folder / name).mkdir(exist_ok=True)
+    path = folder / name / "ledger.sqlite"
+    return Ledger(path, unit="user", dataset_fingerprint="f00", busy_timeout_s=60)
 
 def charge(name, word, when, at_start):
     global deadly
@@ -139,7 +168,25 @@ def said(folder: Path, name: str) -> list[Any]:
 
 
 def reopened(folder: Path, name: str) -> Ledger:
-    return Ledger(folder / name, unit="user", dataset_fingerprint="f00")
+    """The ledger after the crash, which must verify before and after it is opened."""
+    path = folder / name / "ledger.sqlite"
+    before = faults(path)
+    ledger = Ledger(path, unit="user", dataset_fingerprint="f00")
+    assert before == faults(path) == []
+    return ledger
+
+
+def faults(path: Path) -> list[Fault]:
+    """What `verify` finds; a ledger that was never begun has nothing to be found."""
+    file = LedgerFile(path)
+    if not file.exists():
+        return []
+    identity = load_identity(path.parent / "keys", begin=False)
+    with file.connection() as connection:
+        state = read_state(connection, identity.public_key)
+    anchored = Anchor(path.with_name(path.name + ".anchor")).read()
+    found = reference_faults(state, anchored, "anchor", identity.public_key)
+    return [*table_faults(state), *found]
 
 
 @pytest.mark.parametrize(("word", "when", "charged"), DURING_A_CHARGE)

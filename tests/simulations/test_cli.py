@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common import command_line
 from common.config_loading import load_config
 from common.errors import FedrecError
 from common.run_folder import RunFolder
@@ -201,7 +202,7 @@ def test_what_ends_the_command(
         raise raised
 
     monkeypatch.setattr(cli, "app", ending)
-    monkeypatch.setattr(cli, "_silence_stdout", lambda: None)
+    monkeypatch.setattr(command_line, "silence_stdout", lambda: None)
     try:
         cli.main()
         ended = 0
