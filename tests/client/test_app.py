@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
 
+import client.answering
 import client.app
 from common.adapters import shapes
 from common.config import RunConfig
@@ -85,8 +86,8 @@ def config() -> RunConfig:
 @pytest.fixture
 def agent(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> ScriptedAgent:
     scripted = ScriptedAgent(config)
-    monkeypatch.setattr(client.app, "agent_for", lambda node_config, run_config: scripted)
-    monkeypatch.setattr(client.app, "adapter_shapes", lambda run_config: SHAPES)
+    monkeypatch.setattr(client.answering, "agent_for", lambda node_config, run_config: scripted)
+    monkeypatch.setattr(client.answering, "adapter_shapes", lambda run_config: SHAPES)
     return scripted
 
 
@@ -213,7 +214,7 @@ def test_a_fault_before_the_site_is_known_names_no_site(
     def no_agent(node_config: Any, run_config: Any) -> Any:
         raise FedrecError("no folder for this node")
 
-    monkeypatch.setattr(client.app, "agent_for", no_agent)
+    monkeypatch.setattr(client.answering, "agent_for", no_agent)
     reply = refused(ask(config, train_content(config), "train"))
     assert (reply.site, reply.reason) == ("", "no folder for this node")
 
