@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.discrete_noise import masked_sum_input
-from client.randomness import secure_source
 from client.secagg_policy import RoundGate, SecAggPolicy
 from client.secagg_site import SecAggSite
+from common.discrete_noise import masked_sum_input
+from common.randomness import secure_source
 from common.secagg.quantisation import QuantisationPlan, dequantise
 from common.secagg.round_spec import RoundSpec
 from server.secagg_coordinator import SecAggCoordinator

@@ -17,34 +17,44 @@ import torch
 
 from client.evaluation import evaluate_users
 from client.ledger import Ledger
-from client.local_training import train_plain, train_private
+from client.local_training import sampled_unit_sum, train_plain, train_private
+from client.peers import secagg_pins
 from client.policy import SitePolicy
-from client.randomness import RandomSource, secure_source, seeded_source
 from client.release import (
     ReleasePlan,
     charge_release,
     enforce_budget,
     noisy_popularity,
     stored_release,
+    unit_popularity,
 )
 from client.site_data import SiteData, load_site
 from client.site_setup import ledger_of, policy_of
+from client.site_sums import SiteSums
 from client.start_up import prove_private_step
+from client.sum_release import SumLedger
 from common.adapters import Adapter, adapter_difference, adapter_of, adapter_sha256, load_adapter
 from common.base_weights import resolve_base_weights
 from common.build_recommender import build_recommender
 from common.config import RunConfig
 from common.errors import ConfigError, MessageError, Refusal
+from common.flat_adapter import Floats, flatten
+from common.initial_adapter import adapter_shapes
 from common.messages import (
+    EnrolReply,
+    EnrolRequest,
     EvaluateReply,
     EvaluateRequest,
     PopularityReply,
     PopularityRequest,
+    SumReply,
+    SumRequest,
     TrainReply,
     TrainRequest,
 )
 from common.noise_plan import popularity_event, round_event
 from common.privacy_units import Unit, make_units
+from common.randomness import RandomSource, secure_source, seeded_source
 from common.recommender import Recommender
 from common.release_record import COUNTS_TENSOR, ReleaseRecord, counts_payload, payload_sha256
 
@@ -67,6 +77,12 @@ class SiteAgent:
         self.ledger = ledger
         self.splits = data.splits(config.data.split, config.data.seed)
         self.units: list[Unit] = make_units(self.splits, max_history=config.model.max_history)
+        self._sums = SiteSums(
+            SumLedger(data, config, policy, ledger),
+            lambda: secagg_pins(data, policy, ledger),
+            vector=self._exact_sum,
+            noise=lambda request: self._source(f"noise:{request.purpose}", request.server_round),
+        )
 
     def popularity(self, request: PopularityRequest) -> PopularityReply:
         """Releases the site's popularity counts, once per run."""
@@ -128,6 +144,26 @@ class SiteAgent:
             release=record,
             declared_units=self.data.declared_units,
         )
+
+    def enrol(self, request: EnrolRequest) -> EnrolReply:
+        """States what the site declares in public; it holds nothing of its users."""
+        with self._refusals_entered(request.run, 0, "enrolment"):
+            self._check(request.config_sha256)
+        catalogue = self.data.catalogue
+        return EnrolReply(
+            site=self.data.site,
+            config_sha256=request.config_sha256,
+            identity=self.ledger.identity.public_key,
+            declared_units=self.data.declared_units,
+            catalogue_size=len(catalogue),
+            catalogue_sha256=catalogue.sha256,
+        )
+
+    def add_up(self, request: SumRequest) -> SumReply:
+        """Takes the site's next step in a sum over all sites; see `client.site_sums`."""
+        with self._refusals_entered(request.run, request.server_round, request.purpose):
+            self._check(request.config_sha256)
+            return self._sums.answer(request, adapter_shapes(self.config))
 
     def evaluate(self, request: EvaluateRequest) -> EvaluateReply:
         """Answers exact metric sums, where the policy lets them leave (lab only)."""
@@ -210,6 +246,21 @@ class SiteAgent:
                 sampling=sampling,
             )
         return adapter_difference(adapter_of(recommender), request.adapter)
+
+    def _exact_sum(self, request: SumRequest) -> Floats:
+        """The site's sum over its units, before any noise: never released as it is."""
+        if request.purpose == "popularity":
+            return unit_popularity(self.units, len(self.data.catalogue))
+        prove_private_step(self.config, self.data.catalogue)
+        recommender = self._loaded(request.adapter, request.item_prior)
+        sums = sampled_unit_sum(
+            recommender,
+            self.units,
+            self.config,
+            server_round=request.server_round,
+            sampling=self._source("sampling", request.server_round),
+        )
+        return flatten(sums)
 
     def _source(self, purpose: str, server_round: int) -> RandomSource:
         """Secure randomness; seeded only in mode `none` (no claim) or a marked run."""

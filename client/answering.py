@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 from flwr.app import RecordDict, UserConfig
 
 from client.agent import SiteAgent, agent_for
-from common.adapters import shapes
 from common.config import RunConfig
 from common.config_loading import load_config
 from common.errors import FedrecError, MessageError, Refusal
-from common.initial_adapter import initial_adapter
+from common.initial_adapter import adapter_shapes
 from common.messages import (
+    ENROL_QUERY,
     POPULARITY_QUERY,
+    SUM_QUERY,
     RefusalReply,
+    decode_enrol_request,
     decode_evaluate_request,
     decode_popularity_request,
+    decode_sum_request,
     decode_train_request,
+    encode_enrol_reply,
     encode_evaluate_reply,
     encode_popularity_reply,
     encode_refusal,
+    encode_sum_reply,
     encode_train_reply,
 )
 
@@ -89,17 +93,25 @@ def _evaluate(agent: SiteAgent, config: RunConfig, content: RecordDict) -> Recor
     return encode_evaluate_reply(agent.evaluate(request))
 
 
+def _enrol(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordDict:
+    request = decode_enrol_request(content, config_sha256=config.sha256())
+    return encode_enrol_reply(agent.enrol(request))
+
+
+def _add_up(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordDict:
+    request = decode_sum_request(
+        content, config_sha256=config.sha256(), shapes=adapter_shapes(config)
+    )
+    return encode_sum_reply(agent.add_up(request))
+
+
 HANDLERS: Mapping[str, Handler] = {
+    ENROL_QUERY: _enrol,
     POPULARITY_QUERY: _popularity,
+    SUM_QUERY: _add_up,
     "train": _train,
     "evaluate": _evaluate,
 }
-
-
-@lru_cache(maxsize=4)
-def adapter_shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the adapter that `config` defines."""
-    return shapes(initial_adapter(config))
 
 
 def _refusal(group: str, site: str, fault: Exception, reason: str | None) -> RecordDict:

@@ -16,6 +16,18 @@ def popularity(message: Message, context: Context) -> Message:
     return reply(message, context)
 
 
+@app.query("enrol")
+def enrol(message: Message, context: Context) -> Message:
+    """Answers the request for what the site declares in public."""
+    return reply(message, context)
+
+
+@app.query("sum")
+def add_up(message: Message, context: Context) -> Message:
+    """Answers one stage of a sum over all sites."""
+    return reply(message, context)
+
+
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Answers a train request."""

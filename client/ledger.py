@@ -93,13 +93,13 @@ class Ledger:
         self._clearance: _Clearance | None = None
         self._file = LedgerFile(path, busy_timeout_s=busy_timeout_s)
         is_new = not self._file.exists()
-        self._identity = load_identity(keys or path.parent / "keys", begin=is_new)
+        self.identity = load_identity(keys or path.parent / "keys", begin=is_new)
         self._owner = LedgerOwner(
             unit,
             dataset_fingerprint,
             site,
-            self._identity.ledger_id(unit, dataset_fingerprint),
-            self._identity.public_key,
+            self.identity.ledger_id(unit, dataset_fingerprint),
+            self.identity.public_key,
         )
         self._file.begin(self._owner, self._seal_empty)
         check_opened(self._file, self._owner, self.anchor)
@@ -223,7 +223,7 @@ class Ledger:
                     if event is not None:
                         self._check_clearance(event, last_seq(connection))
                     entry = append_entry(connection, release, event, payload, record)
-                    seal_next(self.path, connection, self._owner, self._identity, entry)
+                    seal_next(self.path, connection, self._owner, self.identity, entry)
             bring_forward(connection, self.anchor)
         if stored is not None:
             return stored
@@ -247,7 +247,7 @@ class Ledger:
             return exported(connection, self._owner)
 
     def _seal_empty(self, connection: sqlite3.Connection) -> None:
-        seal(connection, self._owner, self._identity, 0, [], EMPTY_ROOT)
+        seal(connection, self._owner, self.identity, 0, [], EMPTY_ROOT)
 
     def _check_clearance(self, event: PrivacyEvent, last: int) -> None:
         if self._clearance is None or self._clearance.event != event:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
 from client.private_step import PrivateStep
-from client.randomness import RandomSource
 from client.sampling import poisson_sample
+from common.adapters import wire_name
 from common.config import RunConfig
+from common.flat_adapter import Floats
 from common.noise_plan import noise_multiplier
 from common.privacy_units import Contribution, Unit, collate, draw_contribution
+from common.randomness import RandomSource
 from common.recommender import Recommender
+from common.step_size import learning_rate, lora_learning_rate
 
 
 def train_private(
@@ -58,6 +60,49 @@ def train_private(
     recommender.eval()
 
 
+def sampled_unit_sum(
+    recommender: Recommender,
+    units: Sequence[Unit],
+    config: RunConfig,
+    *,
+    server_round: int,
+    sampling: RandomSource,
+) -> dict[str, Floats]:
+    """The site's part of a sum over all sites: Σ of its sampled units' clipped updates.
+
+    A unit's update is its negative gradient, clipped to `privacy.max_grad_norm` over all
+    trainable tensors jointly; adding or removing one unit moves the sum by at most that in L2
+    norm. There is no noise in it yet: it must not leave the site like this, except in mode
+    `central`. The recommender's parameters stay as they are.
+
+    Args:
+        recommender: Holds the adapter that this round starts from.
+        units: The site's units.
+        config: The run's configuration.
+        server_round: From 1.
+        sampling: Source of the Poisson sample and of contributions.
+
+    Returns:
+        float64 sums by adapter name.
+    """
+    recommender.train()
+    with PrivateStep(
+        recommender,
+        local_optimizer(recommender, config, server_round),
+        noise_multiplier=0.0,
+        max_grad_norm=config.privacy.max_grad_norm,
+        expected_units=1.0,
+        source=sampling,
+    ) as private_step:
+        sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
+        contributions = [_draw(recommender, units[i], config, sampling) for i in sampled]
+        sums = private_step.clipped_sum(
+            contributions, lambda batch: _losses(recommender, batch, config)
+        )
+    recommender.eval()
+    return {wire_name(name): -total.cpu().numpy() for name, total in sums.items()}
+
+
 def train_plain(
     recommender: Recommender,
     units: Sequence[Unit],
@@ -88,18 +133,6 @@ def train_plain(
     recommender.eval()
 
 
-def learning_rate(config: RunConfig, server_round: int) -> float:
-    """`federation.local_lr` in round `server_round` (from 1) of the schedule.
-
-    ``cosine`` starts at the full rate and ends just above zero (Loshchilov & Hutter 2017).
-    """
-    federation = config.federation
-    if federation.lr_schedule == "constant":
-        return federation.local_lr
-    progress = min(server_round - 1, federation.rounds) / federation.rounds
-    return federation.local_lr * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def local_optimizer(
     recommender: Recommender, config: RunConfig, server_round: int
 ) -> torch.optim.Optimizer:
@@ -112,7 +145,7 @@ def local_optimizer(
             (lora if "lora_" in name else other).append(parameter)
     groups = [{"params": other, "lr": lr}] if other else []
     if lora:
-        groups.append({"params": lora, "lr": lr * config.federation.lora_lr_scale})
+        groups.append({"params": lora, "lr": lora_learning_rate(config, server_round)})
     if config.federation.local_optimizer == "adam":
         return torch.optim.AdamW(groups, lr=lr, weight_decay=config.federation.weight_decay)
     return torch.optim.SGD(groups, lr=lr)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.config import RunConfig
 from common.errors import PolicyRefusal
-from common.privacy_events import GaussianEvent, SampledGaussianEvent
+from common.privacy_events import SimpleEvent
 
 Mode = Literal["none", "local", "distributed", "central"]
 Release = Literal["update", "popularity", "metrics"]
@@ -35,7 +35,13 @@ class SitePolicy(BaseModel):
     )
     min_noise_multiplier: float = Field(0.0, ge=0, description="least σ of any release")
     min_participants: int = Field(
-        3, ge=2, description="fewest sites in a secure aggregation (mode distributed)"
+        3, ge=2, description="fewest sites in a secure sum (mode distributed), dropouts taken off"
+    )
+    min_colluders: int = Field(
+        1, ge=0, description="least privacy.max_colluders that a secure sum must withstand"
+    )
+    peers: dict[str, Hash] = Field(
+        default_factory=dict, description="Ed25519 keys of the sites to sum with, by name"
     )
     allowed_releases: frozenset[Release] = Field(
         frozenset({"update", "popularity"}), description="what may leave"
@@ -88,7 +94,7 @@ class SitePolicy(BaseModel):
                 f"{limit:g} for one run; lower privacy.target_epsilon"
             )
 
-    def check_release(self, kind: str, event: GaussianEvent | SampledGaussianEvent | None) -> None:
+    def check_release(self, kind: str, event: SimpleEvent | None) -> None:
         """Raises `PolicyRefusal` where this sort of release, or so little noise, is not allowed."""
         if kind not in self.allowed_releases:
             raise PolicyRefusal(
@@ -108,14 +114,6 @@ class SitePolicy(BaseModel):
             raise PolicyRefusal(
                 "exact metrics may not leave this site; set evaluation.every=0 "
                 "and evaluate at the site"
-            )
-
-    def check_participants(self, sites: int) -> None:
-        """Raises `PolicyRefusal` where a secure aggregation has too few sites."""
-        if sites < self.min_participants:
-            raise PolicyRefusal(
-                f"a secure aggregation of {sites} sites is below this site's least, "
-                f"{self.min_participants}; invite more sites"
             )
 
     def check_base_weights(self, sha256: str) -> None:
@@ -150,6 +148,7 @@ def simulated_policy(config: RunConfig) -> SitePolicy:
         max_delta=config.privacy.target_delta,
         allowed_modes=frozenset({"none", "local", "distributed", "central"}),
         min_participants=2,
+        min_colluders=0,
         allowed_releases=frozenset({"update", "popularity", "metrics"}),
         allow_exact_metrics=True,
         allow_seeded_noise=True,

@@ -12,8 +12,8 @@ from opacus.optimizers import DPOptimizer
 from torch import nn
 
 from client.grad_samplers import UnitGradients
-from client.randomness import RandomSource
 from common.errors import PrivacyError
+from common.randomness import RandomSource
 
 T = TypeVar("T")
 
@@ -113,19 +113,38 @@ class PrivateStep:
                 are then unchanged and nothing of the pass remains.
         """
         optimizer = self._optimizer
-        optimizer.zero_grad(set_to_none=True)
         try:
-            for start in range(0, len(units), self.microbatch_units):
-                self._gradients.backward(units[start : start + self.microbatch_units], unit_losses)
-                optimizer.clip_and_accumulate()
-            optimizer.complete_sum()
-            self._show("clipped_sum", "summed_grad")
+            self._accumulate(units, unit_losses)
             optimizer.add_noise()
             self._show("noised_sum", "noised_sum")
             optimizer.scale_grad()
             optimizer.original_optimizer.step()
         finally:
             optimizer.zero_grad(set_to_none=True)  # no raw gradient outlives the step
+
+    def clipped_sum(
+        self, units: Sequence[T], unit_losses: Callable[[Sequence[T]], torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The sum that `step` adds noise to, by tensor name, float64; nothing is updated.
+
+        It is not noised and must not leave the site as it is. Arguments and errors: `step`.
+        """
+        try:
+            self._accumulate(units, unit_losses)
+            named = self._gradients.parameters.items()
+            return {name: _summed(p).clone() for name, p in named}
+        finally:
+            self._optimizer.zero_grad(set_to_none=True)
+
+    def _accumulate(
+        self, units: Sequence[T], unit_losses: Callable[[Sequence[T]], torch.Tensor]
+    ) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        for start in range(0, len(units), self.microbatch_units):
+            self._gradients.backward(units[start : start + self.microbatch_units], unit_losses)
+            self._optimizer.clip_and_accumulate()
+        self._optimizer.complete_sum()
+        self._show("clipped_sum", "summed_grad")
 
     def close(self) -> None:
         """Take the hooks off; the model can be hooked again. A second call does nothing."""
@@ -226,6 +245,12 @@ class _UnitOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus is untyped
             for attribute in ("summed_grad", "noised_sum"):
                 if hasattr(parameter, attribute):
                     delattr(parameter, attribute)
+
+
+def _summed(parameter: nn.Parameter) -> torch.Tensor:
+    """What `_UnitOptimizer` keeps on a parameter, float64."""
+    total: torch.Tensor = parameter.summed_grad  # type: ignore[attr-defined]
+    return total
 
 
 def _check_positive(name: str, value: float) -> None:

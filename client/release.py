@@ -6,9 +6,10 @@ its exact bytes, and only then handed to the transport.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +17,24 @@ import numpy.typing as npt
 from client.budget import RunLimit
 from client.ledger import Ledger
 from client.policy import SitePolicy
-from client.randomness import RandomSource
 from common.accounting import epsilon
 from common.adapters import Adapter, adapter_bytes, adapter_sha256
 from common.config import RunConfig
 from common.privacy_events import (
+    DistributedGaussianEvent,
     GaussianEvent,
     PrivacyEvent,
     SampledGaussianEvent,
+    SimpleEvent,
     event_to_dict,
 )
 from common.privacy_units import Unit
+from common.randomness import RandomSource
 from common.release_record import Mechanism, ReleaseKind, ReleaseRecord
-from common.tensor_files import tensors_from_bytes, tensors_to_bytes
+from common.tensor_files import Tensors, tensors_from_bytes, tensors_to_bytes
 
 RECORD_KEY = "release"
+PART_TENSOR = "part"
 Sampling = Literal["poisson", "full", "none"]
 
 
@@ -50,7 +54,7 @@ class ReleasePlan:
     run: str
     server_round: int
     kind: ReleaseKind
-    event: GaussianEvent | SampledGaussianEvent | None
+    event: SimpleEvent | None
     divisor: float
     max_grad_norm: float
 
@@ -87,13 +91,42 @@ def charge_release(
 
     A release that another process charged meanwhile wins: its bytes are returned.
     """
-    record = _record(ledger, plan, tensors, config, site)
+    payload = _Payload(sorted(tensors), len(adapter_bytes(tensors)), sha256=adapter_sha256(tensors))
+    record = _record(ledger, plan, payload, config, site)
+    return _charged(ledger, plan, tensors, record)
+
+
+def stored_sum(ledger: Ledger, plan: ReleasePlan) -> tuple[bytes, ReleaseRecord] | None:
+    """As `stored_release`, of a site's part in a sum."""
+    found = ledger.find(plan.key)
+    if found is None:
+        return None
+    tensors, record = _unpacked(ledger, plan, found)
+    return tensors[PART_TENSOR].tobytes(), record
+
+
+def charge_sum(
+    ledger: Ledger, plan: ReleasePlan, part: bytes, names: list[str], config: RunConfig, site: str
+) -> tuple[bytes, ReleaseRecord]:
+    """As `charge_release`, of a site's encoded part in a sum of the tensors `names`."""
+    payload = _Payload(names, len(part), sha256=hashlib.sha256(part).hexdigest())
+    record = _record(ledger, plan, payload, config, site)
+    tensors = {PART_TENSOR: np.frombuffer(part, dtype=np.uint8)}
+    charged, record = _charged(ledger, plan, tensors, record)
+    return charged[PART_TENSOR].tobytes(), record
+
+
+def _charged(
+    ledger: Ledger, plan: ReleasePlan, tensors: Tensors, record: ReleaseRecord
+) -> tuple[dict[str, Any], ReleaseRecord]:
     outgoing = tensors_to_bytes(tensors, {RECORD_KEY: record.model_dump_json()})
     committed = ledger.charge(plan.key, plan.event, outgoing, record.model_dump(mode="json"))
     return _unpacked(ledger, plan, committed)
 
 
-def _unpacked(ledger: Ledger, plan: ReleasePlan, outgoing: bytes) -> tuple[Adapter, ReleaseRecord]:
+def _unpacked(
+    ledger: Ledger, plan: ReleasePlan, outgoing: bytes
+) -> tuple[dict[str, Any], ReleaseRecord]:
     """The tensors and the record inside a release's outgoing bytes.
 
     The checkpoint covers these bytes and can therefore not be in them: it joins the record
@@ -120,18 +153,32 @@ def noisy_popularity(
     noise of standard deviation `noise_multiplier` is a Gaussian event of that multiplier.
     Without `noise` the counts are exact (mode `none`).
     """
-    counts = np.zeros(catalogue_size, dtype=np.float64)
-    for unit in units:
-        counts[unit.positives] += 1.0 / np.sqrt(len(unit.positives))
+    counts = unit_popularity(units, catalogue_size)
     if noise is not None:
         counts += noise_multiplier * noise.normal(catalogue_size)
     return counts.astype(np.float32)
 
 
+def unit_popularity(units: Sequence[Unit], catalogue_size: int) -> npt.NDArray[np.float64]:
+    """Exact counts ``[V]``, each unit's training items normalised to L2 norm 1."""
+    counts = np.zeros(catalogue_size, dtype=np.float64)
+    for unit in units:
+        counts[unit.positives] += 1.0 / np.sqrt(len(unit.positives))
+    return counts
+
+
+class _Payload(NamedTuple):
+    """What a record states of the released bytes."""
+
+    names: list[str]
+    size: int
+    sha256: str
+
+
 def _record(
     ledger: Ledger,
     plan: ReleasePlan,
-    tensors: Adapter,
+    payload: _Payload,
     config: RunConfig,
     site: str,
 ) -> ReleaseRecord:
@@ -146,13 +193,13 @@ def _record(
         mechanism=_mechanism(event),
         noise_multiplier=0.0 if event is None else event.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
-        sample_rate=event.sample_rate if isinstance(event, SampledGaussianEvent) else 1.0,
-        steps=event.steps if isinstance(event, SampledGaussianEvent) else 1,
-        sampling=_sampling(event),
+        sample_rate=1.0 if event is None or isinstance(event, GaussianEvent) else event.sample_rate,
+        steps=1 if event is None or isinstance(event, GaussianEvent) else event.steps,
+        sampling=_sampling(plan),
         divisor=plan.divisor,
-        tensors=sorted(tensors),
-        bytes=len(adapter_bytes(tensors)),
-        payload_sha256=adapter_sha256(tensors),
+        tensors=payload.names,
+        bytes=payload.size,
+        payload_sha256=payload.sha256,
         event=None if event is None else event_to_dict(event),
         epsilon_prv=None if after is None else epsilon(after, privacy.target_delta, "prv"),
         epsilon_rdp=None if after is None else epsilon(after, privacy.target_delta, "rdp"),
@@ -162,12 +209,18 @@ def _record(
 
 
 def _mechanism(event: PrivacyEvent | None) -> Mechanism:
-    if event is None:
-        return "none"
-    return "sampled_gaussian" if isinstance(event, SampledGaussianEvent) else "gaussian"
+    match event:
+        case None:
+            return "none"
+        case DistributedGaussianEvent():
+            return "discrete_gaussian"
+        case SampledGaussianEvent():
+            return "sampled_gaussian"
+        case _:
+            return "gaussian"
 
 
-def _sampling(event: PrivacyEvent | None) -> Sampling:
-    if event is None:
+def _sampling(plan: ReleasePlan) -> Sampling:
+    if plan.event is None:
         return "none"
-    return "poisson" if isinstance(event, SampledGaussianEvent) else "full"
+    return "poisson" if plan.kind == "update" else "full"

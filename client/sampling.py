@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from client.randomness import RandomSource
 from common.errors import PrivacyError
+from common.randomness import RandomSource
 
 
 def poisson_sample(units: int, sample_rate: float, source: RandomSource) -> npt.NDArray[np.int64]:

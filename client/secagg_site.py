@@ -13,9 +13,10 @@ dropped (Python cannot overwrite them in memory).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -97,8 +98,7 @@ class SecAggSite:
         with self._stage("share_keys", then="mask_input"):
             spec, site = self._spec, self._policy.site
             self._adverts = check_adverts(spec, self._policy.peers, self._own, message)
-            self._keys_hash = message.digest
-            self._neighbours = neighbours(list(self._adverts), spec.degree, self._keys_hash)[site]
+            self._meet(message)
             points = {name: at for at, name in enumerate(sorted(self._adverts), start=1)}
             at = [points[name] for name in self._neighbours]
             seeds = shamir.split(self._seed, spec.share_threshold, at)
@@ -170,6 +170,60 @@ class SecAggSite:
             masks = tuple((name, key) for name, (_, key) in held if name not in alive)
             self._forget()
             return UnmaskShares(spec.context, self._policy.site, seeds, masks)
+
+    def check_due(self, name: str) -> None:
+        """Refuse, before any work is done for it, a stage that is not the next one.
+
+        Raises:
+            SecAggRefusal: another stage is due (out_of_order).
+        """
+        if self._next != name:
+            raise SecAggRefusal("out_of_order", f"{name} was asked for where {self._next} is due")
+
+    def saved(self) -> dict[str, object]:
+        """All of the site's part so far, secrets included, as JSON values: see `resumed`."""
+        return {
+            "next": self._next,
+            "encryption": self._encryption.private_bytes_raw().hex(),
+            "mask": self._mask.private_bytes_raw().hex(),
+            "seed": self._seed.hex(),
+            "own": self._own.encode().hex(),
+            "adverts": [advert.encode().hex() for advert in self._adverts.values()],
+            "held": {name: [seed.hex(), key.hex()] for name, (seed, key) in self._held.items()},
+            "sharers": list(self._sharers),
+            "survivors": list(self._survivors),
+        }
+
+    @classmethod
+    def resumed(cls, policy: SecAggPolicy, spec: RoundSpec, saved: Mapping[str, Any]) -> Self:
+        """The site's part in a round that it has entered, as `saved` left it.
+
+        Args:
+            policy: the operator's pins.
+            spec: the round; keys of another round's part are useless in it.
+            saved: what `saved` returned, kept where only the site can read it.
+        """
+        site = cls.__new__(cls)
+        site._policy, site._spec, site._next = policy, spec, saved["next"]
+        site._encryption = X25519PrivateKey.from_private_bytes(bytes.fromhex(saved["encryption"]))
+        site._mask = X25519PrivateKey.from_private_bytes(bytes.fromhex(saved["mask"]))
+        site._seed = bytes.fromhex(saved["seed"])
+        site._own = KeyAdvert.decode(bytes.fromhex(saved["own"]))
+        adverts = [KeyAdvert.decode(bytes.fromhex(each)) for each in saved["adverts"]]
+        site._adverts = {advert.site: advert for advert in adverts}
+        site._keys_hash, site._neighbours = b"", frozenset()
+        if adverts:
+            site._meet(KeyList(tuple(adverts)))
+        held = saved["held"].items()
+        site._held = {name: (bytes.fromhex(s), bytes.fromhex(k)) for name, (s, k) in held}
+        site._sharers, site._survivors = tuple(saved["sharers"]), tuple(saved["survivors"])
+        return site
+
+    def _meet(self, key_list: KeyList) -> None:
+        """Who is in the round and who of them are neighbours follows from all keys."""
+        self._keys_hash = key_list.digest
+        graph = neighbours(list(self._adverts), self._spec.degree, self._keys_hash)
+        self._neighbours = graph[self._policy.site]
 
     def _signed(self) -> bytes:
         sets = self._sharers, self._survivors

@@ -18,7 +18,6 @@ from torch import nn
 
 from client.grad_samplers import UnitGradients
 from client.private_step import PrivateStep
-from client.randomness import RandomSource
 from client.self_test_statistics import (
     check_sampler,
     check_uncorrelated,
@@ -26,6 +25,7 @@ from client.self_test_statistics import (
     twice,
 )
 from common.errors import SelfTestError
+from common.randomness import RandomSource
 
 T = TypeVar("T")
 Tensors = dict[str, torch.Tensor]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from scipy.stats import chi2
 
-from client.randomness import RandomSource
 from client.sampling import poisson_sample
 from common.errors import SelfTestError
+from common.randomness import RandomSource
 
 _SAMPLER_STEPS = 400
 

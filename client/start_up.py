@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from client.randomness import RandomSource, secure_source
 from client.self_test import SelfTestReport, self_test
 from common.adapters import wire_name
 from common.build_recommender import build_recommender
@@ -17,6 +16,7 @@ from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue
 from common.noise_plan import noise_multiplier
 from common.privacy_units import Contribution, Unit, collate, draw_contribution
+from common.randomness import RandomSource, secure_source
 
 SYNTHETIC_UNITS = 3
 ITEMS_PER_UNIT = 6

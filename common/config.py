@@ -66,7 +66,9 @@ class ModelConfig(Section):
 class PrivacyConfig(Section):
     """The claim to be made and the mechanism that keeps it."""
 
-    mode: Literal["none", "local"] = "local"
+    mode: Literal["none", "local", "distributed", "central"] = Field(
+        "local", description="who adds the noise: nobody, each site, all sites together, the server"
+    )
     unit: Literal["user"] = "user"
     target_epsilon: float = Field(
         8.0, gt=0, allow_inf_nan=True, description="for the whole run, all releases"
@@ -78,6 +80,14 @@ class PrivacyConfig(Section):
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
     negatives_per_unit: int = Field(200, ge=1, description="K, drawn inside the unit")
     popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
+    max_dropouts: int = Field(1, ge=0, description="distributed: sites that may vanish in a round")
+    max_colluders: int = Field(1, ge=0, description="distributed: sites that may help the server")
+    min_honest: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="distributed: sites that share the noise; auto: all but both above"
+    )
+    max_site_units: int = Field(
+        1000, ge=1, description="distributed, central: bound on the units that a site declares"
+    )
     insecure_seeded_noise: bool = Field(False, description="tests only; voids the guarantee")
 
 
@@ -132,6 +142,21 @@ class RunConfig(Section):
         """Whether the run makes a differential-privacy claim."""
         return self.privacy.mode != "none"
 
+    @property
+    def is_summed(self) -> bool:
+        """Whether the noise is on the sum over all sites, so that one round is one step."""
+        return self.privacy.mode in ("distributed", "central")
+
+    @property
+    def min_honest(self) -> int:
+        """Sites that share the noise of a sum: each adds the variance ÷ `min_honest`."""
+        privacy = self.privacy
+        if privacy.mode != "distributed":
+            return 1
+        if privacy.min_honest != AUTO:
+            return int(privacy.min_honest)
+        return self.data.sites - privacy.max_dropouts - privacy.max_colluders
+
     def to_flat(self) -> dict[str, int | float | str | bool]:
         """Dotted keys and plain values, as Flower's run config wants them."""
         dump = self.model_dump()
@@ -179,9 +204,45 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
             "set model.dropout=0",
         )
+    if config.is_summed:
+        yield from _sum_faults(config)
     if federation.min_sites > config.data.sites:
         yield CrossFault(
             ("federation.min_sites", "data.sites"),
             f"federation.min_sites must be at most data.sites={config.data.sites}, "
             f"got {federation.min_sites}; lower federation.min_sites",
+        )
+
+
+def _sum_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """What a mode with noise on the sum cannot do."""
+    privacy, federation, mode = config.privacy, config.federation, "privacy.mode"
+    needed: tuple[tuple[str, object, object], ...] = (
+        ("federation.local_steps", federation.local_steps, 1),
+        ("federation.local_optimizer", federation.local_optimizer, "sgd"),
+        ("federation.weighting", federation.weighting, "equal"),
+    )
+    for key, value, must in needed:
+        if value != must:
+            yield CrossFault(
+                (mode, key),
+                f"{key} must be {must} in mode {privacy.mode}, where one round is one step on the "
+                f"sum over all sites, got {value}; set {key}={must}",
+            )
+    if privacy.mode != "distributed":
+        return
+    sites, lost = config.data.sites, 2 * privacy.max_dropouts + privacy.max_colluders
+    thresholds = ("data.sites", "privacy.max_dropouts", "privacy.max_colluders")
+    if sites < 3 or lost >= sites:
+        yield CrossFault(
+            (mode, *thresholds),
+            f"mode distributed needs at least 3 sites and 2·max_dropouts + max_colluders below "
+            f"data.sites={sites}, got privacy.max_dropouts={privacy.max_dropouts}, "
+            f"privacy.max_colluders={privacy.max_colluders}; lower them or add sites",
+        )
+    elif config.min_honest > sites - privacy.max_dropouts - privacy.max_colluders:
+        yield CrossFault(
+            (mode, "privacy.min_honest", *thresholds),
+            f"privacy.min_honest must be at most {sites} sites less max_dropouts less "
+            f"max_colluders, got {config.min_honest}; set privacy.min_honest=auto",
         )

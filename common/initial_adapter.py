@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from transformers import AutoConfig
 
-from common.adapters import Adapter, adapter_of
+from common.adapters import Adapter, adapter_of, shapes
 from common.base_weights import resolve_base_weights
 from common.config import ModelConfig, RunConfig
 from common.errors import WeightsError
@@ -36,6 +38,12 @@ def initial_adapter(config: RunConfig) -> Adapter:
         for prefix, module in (("head", head), ("score", ScoreTerms(model, torch.ones(width)))):
             adapter.update({f"{prefix}.{n}": a for n, a in adapter_of(module).items()})
     return dict(sorted(adapter.items()))
+
+
+@lru_cache(maxsize=8)
+def adapter_shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the adapter that `config` defines; errors as `initial_adapter`."""
+    return shapes(initial_adapter(config))
 
 
 def _bert_shape(model: ModelConfig) -> tuple[int, int]:

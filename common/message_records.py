@@ -30,8 +30,8 @@ MAX_TEXT = 65_536
 _SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Shapes = Mapping[str, tuple[int, ...]]
-Scalar = str | int | float
-_T = TypeVar("_T", str, int, float)
+Scalar = str | int | float | bytes | list[str]
+_T = TypeVar("_T", str, int, float, bytes)
 
 
 def write_record(
@@ -111,6 +111,14 @@ def read(meta: ConfigRecord, key: str, kind: type[_T]) -> _T:
     return value
 
 
+def read_payload(meta: ConfigRecord, limit: int) -> bytes:
+    """The bytes at ``payload``, at most `limit`."""
+    payload = read(meta, "payload", bytes)
+    if len(payload) > limit:
+        raise MessageError(f"message field payload has {len(payload)} bytes, limit {limit}")
+    return payload
+
+
 def read_expected(meta: ConfigRecord, key: str, expected: _T) -> _T:
     """The value at `key`, which must equal `expected`."""
     value = read(meta, key, type(expected))
@@ -124,8 +132,12 @@ def read_expected(meta: ConfigRecord, key: str, expected: _T) -> _T:
 
 def read_site(meta: ConfigRecord) -> str:
     """The site's name: letters, digits, dot, dash, underscore (it names files)."""
-    site = read(meta, "site", str)
-    if _SITE_NAME.fullmatch(site) is None:
+    return check_site_name(read(meta, "site", str))
+
+
+def check_site_name(site: object) -> str:
+    """`site`, if a site may be called so."""
+    if not isinstance(site, str) or _SITE_NAME.fullmatch(site) is None:
         raise MessageError(
             f"site name {_short(site)} is not allowed; use at most 100 letters, digits, . _ -"
         )

@@ -13,6 +13,8 @@ from common.metrics import MetricSums
 from common.release_record import ReleaseRecord
 
 Stage = Literal["validation", "test"]
+SumPurpose = Literal["update", "popularity"]
+SumStage = Literal["advertise", "share_keys", "mask_input", "sign_survivors", "unmask", "exact"]
 
 POPULARITY_ROUND = 0
 
@@ -88,6 +90,75 @@ class EvaluateReply:
     config_sha256: str
     sums: MetricSums
     release: ReleaseRecord
+
+
+@dataclass(frozen=True)
+class EnrolRequest:
+    """The server asks a site for what it declares in public, before anything is summed."""
+
+    run: str
+    config_sha256: str
+
+
+@dataclass(frozen=True)
+class EnrolReply:
+    """What a site declares in public.
+
+    Attributes:
+        site: its name.
+        config_sha256: `RunConfig.sha256` of the site.
+        identity: its Ed25519 public key, hex. The server uses it to drop a faulty site; the
+            peers go by the keys that their operators pinned, never by this.
+        declared_units: number of its units.
+        catalogue_size: V.
+        catalogue_sha256: `Catalogue.sha256`.
+    """
+
+    site: str
+    config_sha256: str
+    identity: str
+    declared_units: int
+    catalogue_size: int
+    catalogue_sha256: str
+
+
+@dataclass(frozen=True)
+class SumRequest:
+    """The server asks a site for its part in a sum over all sites.
+
+    Attributes:
+        run: name of the run.
+        server_round: 0 for the popularity sum.
+        config_sha256: `RunConfig.sha256` of the server.
+        purpose: what is summed.
+        stage: of the protocol (`common.secagg.messages`); `exact` in mode `central`.
+        participants: the invited sites, sorted.
+        payload: the encoded message of the stage, empty where there is none.
+        adapter: the global adapter where the stage trains, else empty.
+        item_prior: ``[V]`` where the stage trains and there is one, else ``[0]``.
+    """
+
+    run: str
+    server_round: int
+    config_sha256: str
+    purpose: SumPurpose
+    stage: SumStage
+    participants: tuple[str, ...]
+    payload: bytes
+    adapter: Adapter
+    item_prior: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SumReply:
+    """A site's message of one stage; the stage that releases carries the release's record."""
+
+    site: str
+    server_round: int
+    config_sha256: str
+    stage: SumStage
+    payload: bytes
+    release: ReleaseRecord | None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from common.calibration import calibrate_noise_multiplier
 from common.config import AUTO, FederationConfig, ModelConfig, PrivacyConfig, RunConfig
 from common.privacy_events import GaussianEvent, PrivacyEvent, SampledGaussianEvent
 
+# Discrete noise on a sum costs a Gaussian's ε and a term below 1e-14: this leaves room for it.
+_ROOM = 1 - 1e-9
+
 
 def popularity_event(config: RunConfig) -> GaussianEvent | None:
     """The one popularity release of a private run, or None where there is none."""
@@ -45,7 +48,7 @@ def _calibrated(privacy: PrivacyConfig, federation: FederationConfig, model: Mod
     popularity = popularity_event(config)
     before: tuple[PrivacyEvent, ...] = () if popularity is None else (popularity,)
     return calibrate_noise_multiplier(
-        target_epsilon=privacy.target_epsilon,
+        target_epsilon=privacy.target_epsilon * _ROOM,
         target_delta=privacy.target_delta,
         sample_rate=privacy.sample_rate,
         steps=federation.rounds * federation.local_steps,
@@ -54,6 +57,9 @@ def _calibrated(privacy: PrivacyConfig, federation: FederationConfig, model: Mod
 
 
 def popularity_deviation(config: RunConfig, sites: int) -> float:
-    """Standard deviation of the noise in the sum of `sites` popularity releases."""
+    """Standard deviation of the noise in the sum over `sites` sites' popularity."""
     event = popularity_event(config)
-    return 0.0 if event is None else event.noise_multiplier * math.sqrt(sites)
+    if event is None:
+        return 0.0
+    shares = sites / config.min_honest if config.privacy.mode == "distributed" else sites
+    return event.noise_multiplier * math.sqrt(1 if config.privacy.mode == "central" else shares)

@@ -96,6 +96,11 @@ class DistributedGaussianEvent:
         sigma = equivalent_noise_multiplier(self.share_std, self.min_honest, self.sensitivity)
         return SampledGaussianEvent(sigma, self.sample_rate, self.steps)
 
+    @property
+    def noise_multiplier(self) -> float:
+        """σ of `equivalent`."""
+        return self.equivalent().noise_multiplier
+
     def log_ratio(self) -> float:
         """Ση: the cost is ε + 2Ση at δ·e^Ση, ε being that of `equivalent`."""
         return log_ratio(self.share_std, self.min_honest, self.coordinates, self.steps)

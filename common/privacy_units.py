@@ -22,7 +22,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 class DrawSource(Protocol):
-    """The randomness a contribution needs; `client.randomness` provides it."""
+    """The randomness a contribution needs; `common.randomness` provides it."""
 
     def integers(self, high: int, n: int) -> IntArray:
         """`n` integers in ``[0, high)``."""

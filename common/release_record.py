@@ -17,7 +17,7 @@ from common.errors import PrivacyError
 from common.privacy_events import event_from_dict, event_to_dict
 
 ReleaseKind = Literal["update", "popularity", "metrics"]
-Mechanism = Literal["gaussian", "sampled_gaussian", "none", "exact_lab_only"]
+Mechanism = Literal["gaussian", "sampled_gaussian", "discrete_gaussian", "none", "exact_lab_only"]
 
 COUNTS_TENSOR = "counts"
 
@@ -31,8 +31,10 @@ class ReleaseRecord(BaseModel):
         server_round: round of the release, 0 for the popularity release.
         kind: what was released.
         mode: `privacy.mode` that the site applied.
-        mechanism: mechanism that was run; `exact_lab_only` marks exact metrics that only a
-            simulation's laboratory may see.
+        mechanism: mechanism that was run; `discrete_gaussian` noises the sum over all sites
+            (in mode `distributed` each site adds a share, in `central` the server adds it
+            all), the others each site's own release; `exact_lab_only` marks exact metrics
+            that only a simulation's laboratory may see.
         noise_multiplier: σ; the noise has standard deviation σ·C before the divisor.
         max_grad_norm: C, the bound on one unit's contribution (L2).
         sample_rate: q, the Poisson rate of units in one step.

@@ -78,9 +78,9 @@ def decode_train_reply(
     read_expected(meta, "server_round", server_round)
     read_expected(meta, "config_sha256", config_sha256)
     update = read_arrays(content.array_records[_UPDATE], shapes)
-    release = _release(meta, kind="update", site=site, run=run, server_round=server_round)
+    release = read_release(meta, kind="update", site=site, run=run, server_round=server_round)
     _check_payload(release, update)
-    return TrainReply(site, server_round, config_sha256, update, release, _declared_units(meta))
+    return TrainReply(site, server_round, config_sha256, update, release, read_declared_units(meta))
 
 
 def encode_popularity_reply(reply: PopularityReply) -> RecordDict:
@@ -105,9 +105,11 @@ def decode_popularity_reply(
     counts = read_vector(content, COUNTS_TENSOR, COUNTS_TENSOR)
     if not len(counts):
         raise MessageError(f"popularity reply of {site} has no counts; its catalogue is empty")
-    release = _release(meta, kind="popularity", site=site, run=run, server_round=POPULARITY_ROUND)
+    release = read_release(
+        meta, kind="popularity", site=site, run=run, server_round=POPULARITY_ROUND
+    )
     _check_payload(release, counts_payload(counts))
-    return PopularityReply(site, config_sha256, counts, release, _declared_units(meta))
+    return PopularityReply(site, config_sha256, counts, release, read_declared_units(meta))
 
 
 def encode_evaluate_reply(reply: EvaluateReply) -> RecordDict:
@@ -144,7 +146,7 @@ def decode_evaluate_reply(
             raise MessageError(
                 f"{site} sent {name}={total} over {users} users; it must be 0..users"
             )
-    release = _release(meta, kind="metrics", site=site, run=run, server_round=server_round)
+    release = read_release(meta, kind="metrics", site=site, run=run, server_round=server_round)
     return EvaluateReply(site, server_round, config_sha256, MetricSums(users, **sums), release)
 
 
@@ -178,14 +180,15 @@ def decode_refusal(content: RecordDict, *, server_round: int) -> RefusalReply:
     return RefusalReply(site, read_expected(meta, "server_round", server_round), code, reason)
 
 
-def _declared_units(meta: ConfigRecord) -> int:
+def read_declared_units(meta: ConfigRecord) -> int:
+    """The number of units that a site declares."""
     units = read(meta, "declared_units", int)
     if not 1 <= units <= MAX_DECLARED_UNITS:
         raise MessageError(f"declared_units must be 1..{MAX_DECLARED_UNITS}, got {units}")
     return units
 
 
-def _release(
+def read_release(
     meta: ConfigRecord, *, kind: ReleaseKind, site: str, run: str, server_round: int
 ) -> ReleaseRecord:
     """The release record, which must name this site, run, round and kind."""

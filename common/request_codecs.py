@@ -37,7 +37,7 @@ def decode_popularity_request(content: RecordDict, *, config_sha256: str) -> Pop
         MessageError: The record is not one, or comes from another configuration.
     """
     meta = read_meta(content, "popularity_request", ("run", "config_sha256"))
-    return PopularityRequest(_run(meta), read_expected(meta, "config_sha256", config_sha256))
+    return PopularityRequest(read_run(meta), read_expected(meta, "config_sha256", config_sha256))
 
 
 def encode_train_request(request: TrainRequest) -> RecordDict:
@@ -67,7 +67,7 @@ def decode_train_request(
     fields = ("run", "server_round", "config_sha256")
     meta = read_meta(content, "train_request", fields, _ARRAYS)
     return TrainRequest(
-        run=_run(meta),
+        run=read_run(meta),
         server_round=_round(meta),
         config_sha256=read_expected(meta, "config_sha256", config_sha256),
         adapter=read_arrays(content.array_records[_ADAPTER], shapes),
@@ -97,7 +97,7 @@ def decode_evaluate_request(
     if stage not in ("validation", "test"):
         raise MessageError(f"stage must be validation or test, got {stage[:40]!a}")
     return EvaluateRequest(
-        run=_run(meta),
+        run=read_run(meta),
         server_round=_round(meta),
         config_sha256=read_expected(meta, "config_sha256", config_sha256),
         adapter=read_arrays(content.array_records[_ADAPTER], shapes),
@@ -106,7 +106,8 @@ def decode_evaluate_request(
     )
 
 
-def _run(meta: ConfigRecord) -> str:
+def read_run(meta: ConfigRecord) -> str:
+    """The name of the run that a request is of."""
     run = read(meta, "run", str)
     if not 0 < len(run) <= 200:
         raise MessageError(f"run must have 1 to 200 characters, got {len(run)}")

@@ -14,12 +14,17 @@ from flwr.app import Message, RecordDict
 from common.errors import MessageError
 from common.messages import (
     POPULARITY_ROUND,
+    EnrolReply,
     EvaluateReply,
     PopularityReply,
+    SumReply,
+    SumRequest,
     TrainReply,
+    decode_enrol_reply,
     decode_evaluate_reply,
     decode_popularity_reply,
     decode_refusal,
+    decode_sum_reply,
     decode_train_reply,
     is_refusal,
 )
@@ -28,7 +33,7 @@ from server.round_record import SiteRound, SiteStatus
 
 MAX_REASON = 500
 
-Reply = TypeVar("Reply", TrainReply, PopularityReply, EvaluateReply)
+Reply = TypeVar("Reply", TrainReply, PopularityReply, EvaluateReply, EnrolReply, SumReply)
 
 
 class ReplyReader:
@@ -94,6 +99,22 @@ class ReplyReader:
 
         return self._read(message, server_round, decode)
 
+    def enrolment(self, message: Message) -> EnrolReply | SiteRound:
+        """Reads the reply to an enrol request."""
+
+        def decode(content: RecordDict) -> EnrolReply:
+            return decode_enrol_reply(content, config_sha256=self.config_sha256)
+
+        return self._read(message, POPULARITY_ROUND, decode)
+
+    def part(self, message: Message, asked: SumRequest, limit: int) -> SumReply | SiteRound:
+        """Reads a site's message in a sum, of at most `limit` bytes."""
+
+        def decode(content: RecordDict) -> SumReply:
+            return decode_sum_reply(content, asked=asked, limit=limit)
+
+        return self._read(message, asked.server_round, decode)
+
     def _read(
         self, message: Message, server_round: int, decode: Callable[[RecordDict], Reply]
     ) -> Reply | SiteRound:
@@ -106,11 +127,12 @@ class ReplyReader:
                 return self._refusal(message, node, server_round)
             reply = decode(message.content)
             self._remember_site(node, reply.site)
-            if not isinstance(reply, EvaluateReply):
+            if not isinstance(reply, EvaluateReply | SumReply):
                 self._remember_units(reply.site, reply.declared_units)
         except MessageError as fault:
             return SiteRound(self.site_name(node), "error", _one_line(f"MessageError: {fault}"))
-        self._releases.append(reply.release)
+        if not isinstance(reply, EnrolReply) and reply.release is not None:
+            self._releases.append(reply.release)
         return reply
 
     def _refusal(self, message: Message, node: int, server_round: int) -> SiteRound:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+import numpy.typing as npt
 from flwr.app import ConfigRecord
 from flwr.serverapp.grid import Grid
 
@@ -24,6 +26,7 @@ from server.round_record import (
 )
 from server.run_records import RunRecords
 from server.strategy import STAGE_KEY, FederatedAdapters
+from server.summed_steps import SummedSteps
 
 NODE_POLL_S = 0.2
 
@@ -37,25 +40,28 @@ def run_rounds(
         FederationError: Fewer than `federation.min_sites` good replies in a round. The
             round's record, with every site's fault, is written before.
     """
-    config, deadline = strategy.config, strategy.config.federation.round_deadline_s
+    config = strategy.config
     strategy.summary()
     listener.run_started(config.federation.rounds)
+    summed = SummedSteps(strategy, listener) if config.is_summed else None
+    if summed is not None:
+        summed.enrol(grid)
     if config.model.popularity_prior:
-        release_popularity(grid, strategy, records, listener)
-    arrays = write_arrays(strategy.adapter)
+        release_popularity(grid, strategy, records, listener, summed)
     for server_round in range(1, config.federation.rounds + 1):
         clock = RoundClock()
         listener.round_started(server_round)
-        messages = strategy.configure_train(server_round, arrays, ConfigRecord(), grid)
-        replies = grid.send_and_receive(messages, timeout=deadline)
         with records.releases_of(strategy):
-            new_arrays, _ = strategy.aggregate_train(server_round, replies)
+            if summed is not None:
+                stepped = summed.train(grid, server_round)
+            else:
+                stepped = _averaged_step(grid, strategy, server_round)
         outcome, evaluations = strategy.outcome, {}
-        if new_arrays is not None:
-            arrays = new_arrays
+        if strategy.fault is None:
             records.write_adapter(strategy.adapter, server_round)
             records.write_checkpoint(strategy, server_round)
-            for stage in stages_due(server_round, config):
+            is_last = server_round == config.federation.rounds
+            for stage in stages_due(server_round, config) if stepped or is_last else ():
                 evaluations[stage] = _evaluate(grid, strategy, records, server_round, stage)
         record = _record(strategy, server_round, clock, outcome, evaluations)
         records.write_round(record)
@@ -64,8 +70,21 @@ def run_rounds(
             raise strategy.fault
 
 
+def _averaged_step(grid: Grid, strategy: FederatedAdapters, server_round: int) -> bool:
+    """Every site trains and releases its own update; the server averages them."""
+    arrays, deadline = write_arrays(strategy.adapter), strategy.config.federation.round_deadline_s
+    messages = strategy.configure_train(server_round, arrays, ConfigRecord(), grid)
+    replies = grid.send_and_receive(messages, timeout=deadline)
+    new_arrays, _ = strategy.aggregate_train(server_round, replies)
+    return new_arrays is not None
+
+
 def release_popularity(
-    grid: Grid, strategy: FederatedAdapters, records: RunRecords, listener: ProgressListener
+    grid: Grid,
+    strategy: FederatedAdapters,
+    records: RunRecords,
+    listener: ProgressListener,
+    summed: SummedSteps | None = None,
 ) -> None:
     """Asks for the popularity release once and keeps the item prior (round 0).
 
@@ -74,14 +93,18 @@ def release_popularity(
     """
     federation, clock = strategy.config.federation, RoundClock()
     listener.message("asking every site for its popularity release")
-    messages = strategy.configure_popularity(grid)
-    replies = grid.send_and_receive(messages, timeout=federation.round_deadline_s)
+    counts: npt.NDArray[np.float64] | None
     with records.releases_of(strategy):
-        counts = strategy.aggregate_popularity(replies)
+        if summed is not None:
+            counts = summed.popularity(grid)
+        else:
+            messages = strategy.configure_popularity(grid)
+            replies = grid.send_and_receive(messages, timeout=federation.round_deadline_s)
+            counts = strategy.aggregate_popularity(replies)
     outcome = strategy.outcome
     records.write_round(_record(strategy, POPULARITY_ROUND, clock, outcome, {}))
-    if outcome.ok < federation.min_sites:
-        raise too_few_sites(outcome, POPULARITY_ROUND, federation.min_sites)
+    if counts is None or outcome.ok < strategy.least_sites:
+        raise too_few_sites(outcome, POPULARITY_ROUND, strategy.least_sites)
     deviation = popularity_deviation(strategy.config, outcome.ok)
     strategy.item_prior = item_prior_from_counts(counts, deviation)
 
@@ -155,6 +178,7 @@ def _record(
         seconds=clock.seconds(),
         sites=outcome.sites,
         update_norm=outcome.update_norm,
+        fault=outcome.fault,
         validation=means.get("validation"),
         test=means.get("test"),
         evaluation_faults=tuple(faults),

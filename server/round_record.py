@@ -33,10 +33,18 @@ class SiteRound:
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """What came back of one question to all sites."""
+    """What came back of one question to all sites.
+
+    Attributes:
+        sites: a line for each, sorted by name.
+        update_norm: see `RoundRecord`.
+        fault: why nothing came of the question although sites answered (a secure sum that
+            was abandoned).
+    """
 
     sites: tuple[SiteRound, ...]
     update_norm: float | None = None
+    fault: str | None = None
 
     @property
     def ok(self) -> int:
@@ -49,10 +57,11 @@ def too_few_sites(outcome: RoundOutcome, server_round: int, min_sites: int) -> F
     asked = "the popularity release" if server_round == 0 else f"round {server_round}"
     faults = [site for site in outcome.sites if site.status != "ok"]
     example = f" (first fault, {faults[0].site}: {faults[0].reason})" if faults else ""
+    example = f" ({outcome.fault})" if outcome.fault else example
     return FederationError(
         f"{outcome.ok} of {len(outcome.sites)} sites gave a usable answer to {asked}, "
-        f"federation.min_sites is {min_sites}{example}; "
-        "see rounds.jsonl for every site, or lower federation.min_sites"
+        f"{min_sites} are needed{example}; see rounds.jsonl for every site, or lower "
+        "federation.min_sites"
     )
 
 
@@ -80,6 +89,7 @@ class RoundRecord:
         seconds: wall-clock time of the round, its evaluation included.
         sites: every site that was asked, sorted by name.
         update_norm: L2 norm of the mean update, before the server optimiser.
+        fault: why the round gave no new adapter although the run went on.
         validation: exact means, lab only.
         test: exact means, lab only; once, after the last round.
         evaluation_faults: sites that did not answer an evaluation.
@@ -91,6 +101,7 @@ class RoundRecord:
     seconds: float
     sites: tuple[SiteRound, ...]
     update_norm: float | None = None
+    fault: str | None = None
     validation: dict[str, float] | None = None
     test: dict[str, float] | None = None
     evaluation_faults: tuple[SiteRound, ...] = ()

@@ -68,6 +68,11 @@ class SecAggCoordinator:
         self._present: tuple[str, ...] = spec.participants
         self._inputs: dict[str, Residues] = {}
 
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The sites that have answered every stage so far."""
+        return self._present
+
     def receive_adverts(self, messages: Sequence[KeyAdvert]) -> KeyList:
         """Stage 0. Returns: what goes to every site that advertised.
 

@@ -56,7 +56,8 @@ class FederatedAdapters(Strategy):
         item_prior: ``[V]``, or ``[0]`` when the run has none.
         outcome: what came back of the last question (popularity or train).
         evaluation: what came back of the last evaluation.
-        fault: why the last round gave no new adapter, if it gave none.
+        fault: why the run cannot go on after the last round, if it cannot.
+        reader: reads all replies of the run.
     """
 
     def __init__(
@@ -80,8 +81,15 @@ class FederatedAdapters(Strategy):
         self.fault: FederationError | None = None
         self._listener = listener
         self._sha256 = config.sha256()
-        self._reader = ReplyReader(run, self._sha256, shapes(adapter))
+        self.reader = ReplyReader(run, self._sha256, shapes(adapter))
         self._unanswered: set[int] = set()
+
+    @property
+    def least_sites(self) -> int:
+        """Sites without which no round can be."""
+        if self.config.privacy.mode == "distributed":
+            return self.config.min_honest + self.config.privacy.max_colluders
+        return self.config.federation.min_sites
 
     def configure_popularity(self, grid: Grid) -> Iterable[Message]:
         """Asks every site for its popularity release."""
@@ -90,7 +98,7 @@ class FederatedAdapters(Strategy):
 
     def aggregate_popularity(self, replies: Iterable[Message]) -> npt.NDArray[np.float64]:
         """Sums the counts ``[V]`` of the good replies; `outcome` tells of all."""
-        counts, outcome = sum_counts(self._heard(replies, 0), self._reader)
+        counts, outcome = sum_counts(self._heard(replies, 0), self.reader)
         self.outcome = self._with_missing(outcome)
         return counts
 
@@ -98,7 +106,7 @@ class FederatedAdapters(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Asks every site to train from `arrays`; `config` holds nothing."""
-        adapter = read_arrays(arrays, self._reader.shapes)
+        adapter = read_arrays(arrays, self.reader.shapes)
         request = TrainRequest(self.run, server_round, self._sha256, adapter, self.item_prior)
         return self._ask(grid, encode_train_request(request), MessageType.TRAIN, server_round)
 
@@ -109,7 +117,7 @@ class FederatedAdapters(Strategy):
         total = WeightedSum()
         sites = []
         for message in self._heard(replies, server_round):
-            reply = self._reader.train(message, server_round)
+            reply = self.reader.train(message, server_round)
             if isinstance(reply, TrainReply):
                 sites.append(self._added(reply, total))
             else:
@@ -119,16 +127,22 @@ class FederatedAdapters(Strategy):
         if self.outcome.ok < federation.min_sites:
             self.fault = too_few_sites(self.outcome, server_round, federation.min_sites)
             return None, None
-        update = total.mean()
-        norm = l2_norm(update)
-        self.outcome = replace(self.outcome, update_norm=norm)
+        if not self.step(total.mean()):
+            return None, None
+        norm = float(self.outcome.update_norm or 0.0)
+        metrics = MetricRecord({"sites": len(total.weights), "update_norm": norm})
+        return write_arrays(self.adapter), metrics
+
+    def step(self, update: Adapter) -> bool:
+        """Moves the global adapter by the mean `update`; False, and a `fault`, if it cannot."""
+        self.outcome = replace(self.outcome, update_norm=l2_norm(update))
+        federation = self.config.federation
         try:
             self.adapter, self.state = server_step(self.adapter, update, self.state, federation)
         except FederationError as fault:
             self.fault = fault
-            return None, None
-        metrics = MetricRecord({"sites": len(total.weights), "update_norm": norm})
-        return write_arrays(self.adapter), metrics
+            return False
+        return True
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -138,7 +152,7 @@ class FederatedAdapters(Strategy):
             self.run,
             server_round,
             self._sha256,
-            read_arrays(arrays, self._reader.shapes),
+            read_arrays(arrays, self.reader.shapes),
             self.item_prior,
             cast(Stage, config[STAGE_KEY]),
         )
@@ -152,7 +166,7 @@ class FederatedAdapters(Strategy):
         sites = []
         sums: dict[str, MetricSums] = {}
         for message in self._noted(replies):
-            reply = self._reader.evaluate(message, server_round)
+            reply = self.reader.evaluate(message, server_round)
             if isinstance(reply, SiteRound):
                 sites.append(reply)
                 continue
@@ -168,7 +182,7 @@ class FederatedAdapters(Strategy):
 
     def take_releases(self) -> list[ReleaseRecord]:
         """The releases received since the last call, also of a round that was cut short."""
-        return self._reader.take_releases()
+        return self.reader.take_releases()
 
     def summary(self) -> None:
         """Logs one line."""
@@ -199,7 +213,7 @@ class FederatedAdapters(Strategy):
     def _heard(self, replies: Iterable[Message], server_round: int) -> Iterator[Message]:
         for message in self._noted(replies):
             yield message
-            site = self._reader.site_name(message.metadata.src_node_id)
+            site = self.reader.site_name(message.metadata.src_node_id)
             self._listener.site_finished(server_round, site)
 
     def _added(self, reply: TrainReply, total: WeightedSum) -> SiteRound:
@@ -219,7 +233,7 @@ class FederatedAdapters(Strategy):
         deadline = self.config.federation.round_deadline_s
         reason = f"no reply within federation.round_deadline_s={deadline:g}"
         missing = [
-            SiteRound(self._reader.site_name(node), "error", reason) for node in self._unanswered
+            SiteRound(self.reader.site_name(node), "error", reason) for node in self._unanswered
         ]
         sites = tuple(sorted([*outcome.sites, *missing], key=lambda site: site.site))
         return RoundOutcome(sites)

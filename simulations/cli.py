@@ -193,6 +193,7 @@ def _simulate(config: RunConfig, folder: RunFolder, *, quiet: bool) -> Simulatio
 
 
 def _print_result(config: RunConfig, result: SimulationResult, *, as_json: bool) -> None:
+    from simulations.report.claim import trusted_text
     from simulations.result_view import RunSummary, result_json, show_result
 
     summary = RunSummary(
@@ -202,6 +203,7 @@ def _print_result(config: RunConfig, result: SimulationResult, *, as_json: bool)
         epsilon=result.epsilon,
         delta=result.delta,
         seconds=result.seconds,
+        trusted=trusted_text(config),
     )
     if as_json:
         print(result_json(summary))

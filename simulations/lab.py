@@ -26,6 +26,7 @@ from simulations.baselines import (
     random_scorer,
     text_floor_metrics,
 )
+from simulations.baselines.dp_popularity import NoiseForm
 from simulations.lab_evaluation import Scorer, evaluate_scorer
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, RunCost, build_metrics
@@ -150,6 +151,7 @@ def _private_floors(
 ) -> list[EvaluatedRow]:
     """DP-Pop and the text floor, each spending the run's whole ε on its one release."""
     privacy, items = config.privacy, len(recommender.item_prior)
+    form: NoiseForm = "central" if config.is_summed else "local"
     load_adapter(recommender, initial_adapter(config))
     vectors = recommender.item_tower.table().numpy()
     popularity = dp_popularity_metrics(
@@ -158,7 +160,7 @@ def _private_floors(
         "test",
         epsilon=privacy.target_epsilon,
         delta=privacy.target_delta,
-        form="local",
+        form=form,
         sites=config.data.sites,
     )
     text = text_floor_metrics(
@@ -167,14 +169,15 @@ def _private_floors(
         "test",
         epsilon=privacy.target_epsilon,
         delta=privacy.target_delta,
-        form="local",
+        form=form,
         sites=config.data.sites,
     )
-    note = "all of ε on one release, noise at every site"
+    where = "once on the sum over all sites" if config.is_summed else "at every site"
+    note = f"all of ε on one release, noise {where}"
     epsilon = privacy.target_epsilon
     return [
-        EvaluatedRow("DP-Pop", "dp_popularity", popularity, "local", epsilon, note),
-        EvaluatedRow("DP-Pop + on-site text", "text_floor", text, "local", epsilon, note),
+        EvaluatedRow("DP-Pop", "dp_popularity", popularity, privacy.mode, epsilon, note),
+        EvaluatedRow("DP-Pop + on-site text", "text_floor", text, privacy.mode, epsilon, note),
     ]
 
 

@@ -34,6 +34,7 @@ class RunSummary:
         epsilon: of the whole run, the largest of any site; None without privacy.
         delta: at which `epsilon` holds.
         seconds: wall-clock time of the run.
+        trusted: who must be trusted for the claim.
     """
 
     run_folder: Path
@@ -42,6 +43,7 @@ class RunSummary:
     epsilon: float | None
     delta: float
     seconds: float
+    trusted: str = ""
 
     @property
     def report(self) -> Path:
@@ -59,10 +61,13 @@ def show_result(console: Console, summary: RunSummary) -> None:
     console.print(table)
     lines = {
         "privacy": privacy_line(summary.privacy, summary.epsilon, summary.delta),
+        "trusted": summary.trusted,
         "time": seconds_text(summary.seconds),
         "report": str(summary.report),
     }
     for name, line in lines.items():
+        if not line:
+            continue
         console.print(f"{name + ':':9}{line}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -80,6 +85,7 @@ def result_json(summary: RunSummary) -> str:
         "unit": privacy.unit,
         "neighbouring_relation": "add_or_remove_one",
         "mode": privacy.mode,
+        "trusted": summary.trusted,
         "insecure_seeded_noise": privacy.insecure_seeded_noise,
         "seconds": summary.seconds,
         "metrics": summary.metrics,

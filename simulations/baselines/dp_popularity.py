@@ -10,9 +10,9 @@ import numpy as np
 from dp_accounting import get_sigma_gaussian
 from numpy.typing import NDArray
 
-from client.randomness import RandomSource, secure_source
 from common.errors import CalibrationError
 from common.holdout import UserSplit
+from common.randomness import RandomSource, secure_source
 from simulations.baselines.popularity import constant_scorer
 from simulations.lab_evaluation import PerUser, Scorer, Stage, evaluate_scorer, mean_over_draws
 

@@ -17,10 +17,11 @@ UNIT = "user"
 RELATION = "add or remove all data of one user"
 ClaimStatus = Literal["private", "void", "none", "nothing_released"]
 
-TRUSTED = {
+_TRUSTED = {
     "none": "everybody: nothing is protected",
     "local": "only the user's own site, which adds the noise in full",
-    "distributed": "the user's own site, and that enough sites follow the protocol",
+    "distributed": "the user's own site, and that at least {honest} of {sites} sites follow the "
+    "protocol (the server is not trusted)",
     "central": "the user's own site and the server, which adds the noise",
 }
 
@@ -80,11 +81,18 @@ def make_claim(run: RunFiles, totals: Sequence[SiteTotals]) -> Claim:
         delta=run.config.privacy.target_delta,
         sampling=sampling_text(run.releases),
         accountant="PRV; RDP and PLD beside it",
-        trusted=TRUSTED[run.config.privacy.mode],
+        trusted=trusted_text(run.config),
         covered=_covered(run.releases),
         not_covered=_not_covered(run.config),
     )
     return replace(claim, sentence=_sentence(claim, seeded=is_seeded(run)))
+
+
+def trusted_text(config: RunConfig) -> str:
+    """Say who must be trusted for the claim of a run with this configuration."""
+    text = _TRUSTED[config.privacy.mode]
+    # The colluders that a round withstands add no noise; the honest ones do.
+    return text.format(honest=config.min_honest, sites=config.data.sites)
 
 
 def sampling_text(releases: Sequence[ReleaseRecord]) -> str:

@@ -18,6 +18,7 @@ from common.accounting import epsilon
 from common.privacy_events import GaussianEvent, PrivacyEvent, event_from_dict
 from common.release_record import ReleaseRecord
 
+_NOISED = ("gaussian", "sampled_gaussian", "discrete_gaussian")
 AGREEMENT = 0.02  # |PRV - PLD| that two correct accountants may show
 
 Charge = tuple[float, float, int]  # (noise multiplier, sample rate, steps)
@@ -86,7 +87,7 @@ def charged(releases: Sequence[ReleaseRecord]) -> list[ReleaseRecord]:
 
 def is_noised(record: ReleaseRecord) -> bool:
     """Whether the release was noised and charged with an event."""
-    return record.mechanism in ("gaussian", "sampled_gaussian") and record.event is not None
+    return record.mechanism in _NOISED and record.event is not None
 
 
 def _totals(site: str, releases: Sequence[ReleaseRecord], delta: float) -> SiteTotals:

@@ -8,7 +8,7 @@ MODES: tuple[tuple[str, str, str, str], ...] = (
     (
         "distributed",
         "each site a share; the sum carries the noise",
-        "the user's own site, and that enough sites follow the protocol",
+        "the user's own site, and that `min_honest` sites follow the protocol",
         "only the masked sum of all sites",
     ),
     ("central", "the server", "the user's own site and the server", "each site's exact update"),

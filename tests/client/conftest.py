@@ -15,8 +15,8 @@ from torch import nn
 from transformers import BertModel
 
 from client.private_step import PrivateStep
-from client.randomness import RandomSource, seeded_source
 from common.base_weights import MINILM, load_bert, resolve_base_weights
+from common.randomness import RandomSource, seeded_source
 
 WIDTH = 384
 

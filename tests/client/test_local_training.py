@@ -16,12 +16,12 @@ from client.local_training import (
     train_private,
 )
 from client.private_step import PrivateStep
-from client.randomness import seeded_source
 from common.adapters import adapter_of, trainable_parameters
 from common.build_recommender import build_recommender
 from common.config import FederationConfig, ModelConfig, PrivacyConfig, RunConfig
 from common.holdout import hold_out
 from common.privacy_units import Contribution, Unit, collate, draw_contribution, make_units
+from common.randomness import seeded_source
 from common.recommender import Recommender
 from simulations.synthetic import synthetic_dataset
 

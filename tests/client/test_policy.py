@@ -85,7 +85,6 @@ def test_each_limit_is_kept(tmp_path: Path) -> None:
     policy = policy_from(tmp_path, WHOLE)
     policy.check_run(run())
     policy.check_release("update", GaussianEvent(0.8))
-    policy.check_participants(5)
     policy.check_base_weights("a" * 64)
     policy.check_code("a" * 64)
     policy.check_code("c" * 64, ["b" * 64])
@@ -97,7 +96,6 @@ def test_each_limit_is_kept(tmp_path: Path) -> None:
         (lambda: policy.check_release("popularity", GaussianEvent(2.0)), "release of popularity"),
         (lambda: policy.check_release("update", GaussianEvent(0.79)), "below the site's least"),
         (lambda: policy.check_metrics(), "exact metrics"),
-        (lambda: policy.check_participants(4), "4 sites is below"),
         (lambda: policy.check_base_weights(""), "SHA-256 unknown"),
         (lambda: policy.check_code("c" * 64, ["d" * 64]), "neither listed"),
     ]

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from client.private_step import PrivateStep
-from client.randomness import secure_source
 from common.errors import PrivacyError
+from common.randomness import secure_source
 
 Tensors = dict[str, torch.Tensor]
 

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from client.randomness import RandomSource, secure_source, seeded_source
+from common.randomness import RandomSource, secure_source, seeded_source
 
 FALSE_ALARM = 1e-6  # of each statistical test, on a correct build
 Tensors = dict[str, torch.Tensor]

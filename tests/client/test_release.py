@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from client.randomness import secure_source
 from client.release import noisy_popularity
 from common.privacy_units import Unit
+from common.randomness import secure_source
 
 
 def unit(items: list[int]) -> Unit:

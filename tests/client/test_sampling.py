@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from client.randomness import secure_source, seeded_source
 from client.sampling import poisson_sample
 from common.errors import PrivacyError
+from common.randomness import secure_source, seeded_source
 
 FALSE_ALARM = 1e-6  # of each statistical test, on a correct sampler
 UNITS, RATE, STEPS = 200, 0.05, 4000

@@ -9,9 +9,9 @@ import torch
 
 from client import private_step, self_test_statistics
 from client.grad_samplers import UnitGradients
-from client.randomness import RandomSource, secure_source
 from client.self_test import SelfTestReport, self_test
 from common.errors import SelfTestError
+from common.randomness import RandomSource, secure_source
 
 
 def run(model: Any, make_units: Callable[[], Sequence[Any]], **changes: Any) -> SelfTestReport:

@@ -161,7 +161,7 @@ def test_too_few_good_sites_change_nothing_and_say_why() -> None:
     assert_equal(strategy.adapter, small_adapter(0.5))
     assert strategy.state.steps == 0
     assert str(strategy.fault).startswith(
-        "1 of 3 sites gave a usable answer to round 1, federation.min_sites is 2 "
+        "1 of 3 sites gave a usable answer to round 1, 2 are needed "
         "(first fault, site-0000: BudgetRefusal: ε would pass the limit)"
     )
 

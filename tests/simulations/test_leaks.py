@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from client.randomness import seeded_source
 from common.holdout import UserSplit, hold_out
 from common.interactions import Dataset
 from common.privacy_units import Unit, draw_negatives, make_units
+from common.randomness import seeded_source
 from simulations.baselines import random_scorer
 from simulations.lab_evaluation import PerUser, Scorer, evaluate_scorer, history_of
 from simulations.synthetic import synthetic_dataset

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.randomness import seeded_source
 from common.accounting import epsilon
 from common.errors import CalibrationError
 from common.holdout import ItemSequence, UserSplit
 from common.privacy_events import GaussianEvent
+from common.randomness import seeded_source
 from simulations.baselines import (
     dp_popularity_metrics,
     popularity_release,

@@ -21,7 +21,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 import numpy as np
 import numpy.typing as npt
 
-from client.randomness import Integers, RandomSource
+from common.randomness import Integers, RandomSource
 from common.secagg.modular import Residues, from_signed
 from common.secagg.quantisation import (
     LARGEST_SHARE_STD,

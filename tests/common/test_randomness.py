@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from client import randomness
-from client.randomness import RandomSource, secure_source, seeded_source
+from common import randomness
+from common.randomness import RandomSource, secure_source, seeded_source
 
 # Each statistical test below fails a correct source with this probability.
 FALSE_ALARM = 1e-6
@@ -135,7 +135,7 @@ def test_a_source_cannot_be_copied(copier: Callable[[object], object]) -> None:
 
 FORK = r"""
 import os
-from client.randomness import secure_source
+from common.randomness import secure_source
 source = secure_source()
 source.uniform(1)
 child = os.fork()

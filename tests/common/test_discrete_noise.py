@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from client import discrete_noise
-from client.discrete_noise import discrete_gaussian, happens_exp, masked_sum_input
-from client.randomness import RandomSource, secure_source, seeded_source
+from common.discrete_noise import discrete_gaussian, happens_exp, masked_sum_input
+from common.randomness import RandomSource, secure_source, seeded_source
 from common.secagg.modular import reduce, to_signed
 from common.secagg.quantisation import QuantisationPlan, dequantise
 from tests.secagg_federation import STAGES, Federation, make_spec

@@ -1,0 +1,105 @@
+"""Asking the sites of one sum, stage by stage, and writing down who stayed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from flwr.app import Message
+from flwr.serverapp.grid import Grid
+
+from common.errors import MessageError
+from common.messages import SUM_QUERY, SumRequest, encode_sum_request
+from common.progress import ProgressListener
+from server.reply_reading import ReplyReader
+from server.roster import Roster
+from server.round_record import RoundOutcome, SiteRound
+
+M = TypeVar("M")
+
+
+class SumExchange:
+    """All messages of one sum; a site's first fault is what the record says of it."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        roster: Roster,
+        reader: ReplyReader,
+        listener: ProgressListener,
+        *,
+        deadline_s: float,
+        limit: int,
+    ) -> None:
+        """Starts the round's clock.
+
+        Args:
+            grid: carries the messages.
+            roster: the invited sites.
+            reader: reads the replies.
+            listener: hears of each released part.
+            deadline_s: seconds for all stages together.
+            limit: bytes that a site's message may have.
+        """
+        self._grid, self._roster, self._reader = grid, roster, reader
+        self._listener, self._limit = listener, limit
+        self._deadline_s, self._end = deadline_s, time.monotonic() + deadline_s
+        self._faults: dict[str, SiteRound] = {}
+        self._bytes_up: dict[str, int] = dict.fromkeys(roster.members, 0)
+        self._epsilons: dict[str, float | None] = {}
+
+    def ask(self, requests: Mapping[str, SumRequest], decode: Callable[[bytes], M]) -> dict[str, M]:
+        """Sends each site its request and waits for the decoded answers, by site.
+
+        Args:
+            requests: by site; all of one stage.
+            decode: reads the stage's message; raises `MessageError`.
+        """
+        answers: dict[str, M] = {}
+        nodes = {self._roster.members[site].node: site for site in requests}
+        left = max(self._end - time.monotonic(), 0.001)
+        messages = [
+            Message(
+                encode_sum_request(requests[site]),
+                node,
+                SUM_QUERY,
+                ttl=left,
+                group_id=str(requests[site].server_round),
+            )
+            for node, site in sorted(nodes.items())
+        ]
+        for message in self._grid.send_and_receive(messages, timeout=left):
+            site = nodes.pop(message.metadata.src_node_id)
+            reply = self._reader.part(message, requests[site], self._limit)
+            if isinstance(reply, SiteRound):
+                self.fault(reply)
+                continue
+            self._bytes_up[site] += len(reply.payload)
+            if reply.release is not None:
+                self._epsilons[site] = reply.release.epsilon_prv
+                self._listener.site_finished(reply.server_round, site)
+            try:
+                answers[site] = decode(reply.payload)
+            except MessageError as fault:
+                self.fault(SiteRound(site, "error", f"MessageError: {fault}"))
+        for site in nodes.values():
+            stage, within = requests[site].stage, f"{self._deadline_s:g}"
+            reason = f"no reply to {stage} within federation.round_deadline_s={within}"
+            self.fault(SiteRound(site, "error", reason))
+        return answers
+
+    def fault(self, line: SiteRound) -> None:
+        """Remembers what went wrong at a site, unless something did before."""
+        self._faults.setdefault(line.site, line)
+
+    def outcome(self, summed: frozenset[str]) -> RoundOutcome:
+        """What every invited site did; `summed` are those whose part is in the sum."""
+        return RoundOutcome(tuple(self._line(site, summed) for site in sorted(self._bytes_up)))
+
+    def _line(self, site: str, summed: frozenset[str]) -> SiteRound:
+        size, epsilon = self._bytes_up[site], self._epsilons.get(site)
+        if site in summed:
+            return SiteRound(site, "ok", None, size, epsilon)
+        fault = self._faults.get(site, SiteRound(site, "error", "its part is in no sum"))
+        return SiteRound(site, fault.status, fault.reason, size, epsilon)

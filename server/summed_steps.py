@@ -1,0 +1,123 @@
+"""One round of a run with noise on the sum: sum, divide by public figures, step."""
+
+from __future__ import annotations
+
+import numpy as np
+from flwr.serverapp.grid import Grid
+
+from common.adapters import Adapter
+from common.config import RunConfig
+from common.errors import FederationError, PrivacyError
+from common.flat_adapter import Floats, size, unflatten
+from common.message_records import Shapes
+from common.messages import POPULARITY_ROUND, SumRequest
+from common.progress import ProgressListener
+from common.step_size import learning_rate, lora_learning_rate
+from common.sum_plan import dropouts_among, popularity_plan, update_plan
+from server.round_record import too_few_sites
+from server.strategy import FederatedAdapters
+from server.sum_rounds import SumRounds
+
+
+class SummedSteps:
+    """Asks for sums and hands what follows from them to the strategy."""
+
+    def __init__(self, strategy: FederatedAdapters, listener: ProgressListener) -> None:
+        """Binds the steps to the run's strategy; `listener` hears of each released part."""
+        self._strategy = strategy
+        self._sums = SumRounds(strategy.config, strategy.reader, listener)
+
+    def enrol(self, grid: Grid) -> None:
+        """Asks every site what it declares.
+
+        Raises:
+            FederationError: Fewer sites enrolled than any sum needs.
+        """
+        outcome = self._sums.enrol(grid)
+        self._strategy.outcome = outcome
+        if not self._can_go_on():
+            raise too_few_sites(outcome, POPULARITY_ROUND, self._strategy.least_sites)
+
+    def popularity(self, grid: Grid) -> Floats | None:
+        """The noised popularity counts ``[V]`` summed over all sites; None if abandoned."""
+        plan = popularity_plan(self._strategy.config, self._sums.roster.items)
+        request = self._request(POPULARITY_ROUND)
+        total, self._strategy.outcome = self._sums.add_up(grid, request, plan)
+        return total
+
+    def train(self, grid: Grid, server_round: int) -> bool:
+        """One step of the global adapter.
+
+        Returns:
+            Whether there was one. An abandoned round leaves the adapter as it is and costs
+            what was charged; `strategy.fault` is set where no round can follow it.
+        """
+        strategy = self._strategy
+        shapes = strategy.reader.shapes
+        plan = update_plan(strategy.config, size(shapes))
+        total, outcome = self._sums.add_up(grid, self._request(server_round), plan)
+        strategy.outcome = outcome
+        if total is None:
+            if not self._can_go_on():
+                strategy.fault = too_few_sites(outcome, server_round, strategy.least_sites)
+            return False
+        expected = self._sums.declared_units(outcome) * strategy.config.privacy.sample_rate
+        return strategy.step(update_of_sum(total, shapes, strategy.config, server_round, expected))
+
+    def _request(self, server_round: int) -> SumRequest:
+        strategy = self._strategy
+        return SumRequest(
+            run=strategy.run,
+            server_round=server_round,
+            config_sha256=strategy.reader.config_sha256,
+            purpose="update" if server_round else "popularity",
+            stage="advertise",
+            participants=(),
+            payload=b"",
+            adapter=strategy.adapter if server_round else {},
+            item_prior=strategy.item_prior if server_round else np.zeros(0, dtype=np.float32),
+        )
+
+    def _can_go_on(self) -> bool:
+        """Whether the sites that are left can carry the noise of a sum together."""
+        config, left = self._strategy.config, len(self._sums.roster.members)
+        if config.privacy.mode == "central":
+            return left >= config.federation.min_sites
+        try:
+            dropouts_among(config, left)
+        except PrivacyError:
+            return False
+        return left >= 3
+
+
+def update_of_sum(
+    total: Floats,
+    shapes: Shapes,
+    config: RunConfig,
+    server_round: int,
+    expected_units: float,
+) -> Adapter:
+    """The adapter's update from the noised sum of clipped unit updates.
+
+    Args:
+        total: float64 ``[d]``, in the order of `common.flat_adapter`.
+        shapes: the adapter's tensor shapes by name.
+        config: the run's configuration; it sets the step size.
+        server_round: from 1.
+        expected_units: declared units of the summed sites × sample rate; public.
+
+    Raises:
+        FederationError: no units are declared.
+    """
+    if not expected_units > 0:
+        raise FederationError(f"the summed sites declare {expected_units} expected units")
+    rates = {
+        name: (lora_learning_rate if name.startswith("lora.") else learning_rate)(
+            config, server_round
+        )
+        for name in shapes
+    }
+    return {
+        name: (rates[name] * tensor / expected_units).astype(np.float32)
+        for name, tensor in unflatten(total, shapes).items()
+    }
