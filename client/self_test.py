@@ -46,6 +46,8 @@ class SelfTestReport:
         noise_ratio: measured noise standard deviation ÷ σC.
         sample_rate: observed share of sampled units.
         seconds: wall time.
+        share_ratio: measured standard deviation of the site's share of a sum's noise ÷ the
+            planned one; None where the site adds its noise in full.
     """
 
     tensors: int
@@ -55,15 +57,22 @@ class SelfTestReport:
     noise_ratio: float
     sample_rate: float
     seconds: float
+    share_ratio: float | None = None
 
     def lines(self) -> list[str]:
         """The report, one line per check."""
+        share = (
+            []
+            if self.share_ratio is None
+            else [f"the site's share of the sum's noise has {self.share_ratio:.4f} of its plan"]
+        )
         return [
             f"exactly the {self.tensors} declared tensors are trained",
             f"gradients of {self.units} units equal autograd's to {self.gradient_error:.1e}",
             f"one unit moves the clipped sum by at most {self.sensitivity:.6f} C",
             f"noise has {self.noise_ratio:.4f} of its declared standard deviation",
             f"sampler includes {self.sample_rate:.4f} of the units, independently",
+            *share,
         ]
 
 

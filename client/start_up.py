@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 from client.self_test import SelfTestReport, self_test
+from client.sum_self_test import check_share
 from common.adapters import wire_name
 from common.build_recommender import build_recommender
 from common.config import RunConfig
-from common.initial_adapter import initial_adapter
+from common.flat_adapter import size
+from common.initial_adapter import adapter_shapes
 from common.interactions import Catalogue
 from common.noise_plan import noise_multiplier
 from common.privacy_units import Contribution, Unit, collate, draw_contribution
 from common.randomness import RandomSource, secure_source
+from common.sum_plan import update_plan
 
 SYNTHETIC_UNITS = 3
 ITEMS_PER_UNIT = 6
@@ -33,14 +37,14 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
         SelfTestError: The step does not do what it claims; the site must not train.
     """
     recommender = build_recommender(config, catalogue)
-    declared = set(initial_adapter(config))
+    declared = set(adapter_shapes(config))
     source = secure_source()
     contributions = [_synthetic(len(catalogue), config, source) for _ in range(SYNTHETIC_UNITS)]
 
     def unit_losses(batch: Sequence[Contribution]) -> torch.Tensor:
         return recommender.unit_losses(collate(batch, max_history=config.model.max_history))
 
-    return self_test(
+    report = self_test(
         recommender,
         lambda: contributions,
         unit_losses,
@@ -50,6 +54,10 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
         sample_rate=config.privacy.sample_rate,
         source=source,
     )
+    if config.privacy.mode != "distributed":
+        return report
+    plan = update_plan(config, size(adapter_shapes(config)))
+    return replace(report, share_ratio=check_share(plan, source))
 
 
 def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:

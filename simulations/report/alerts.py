@@ -70,6 +70,9 @@ def _accounting(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> It
 
 
 def _sites(run: RunFiles) -> Iterator[str]:
+    for record in run.rounds:
+        if record.fault is not None:
+            yield f"Round {record.server_round} gave no new adapter: {record.fault}"
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for record in run.rounds:
         for site in record.sites:

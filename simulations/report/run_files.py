@@ -44,6 +44,7 @@ class RoundRecord(BaseModel):
     sites: tuple[SiteRound, ...]
     validation: dict[str, float | None] | None = None
     update_norm: float | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
