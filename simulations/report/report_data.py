@@ -16,6 +16,7 @@ from simulations.report.claim import Claim, make_claim
 from simulations.report.metrics_file import MetricsFile
 from simulations.report.privacy_totals import EpsilonLine, SiteTotals, site_totals
 from simulations.report.run_files import RoundRecord, RunFiles
+from simulations.report.secure_sum import secure_sum_lines
 from simulations.report.who_sees_what import MODES, parties
 
 SCHEMA_VERSION = 1
@@ -52,6 +53,7 @@ def report_data(run: RunFiles) -> JsonObject:
         "epsilon_by_round": epsilon_by_round(run, claim),
         "sites": _sites(totals, run.rounds),
         "groups_notes": _groups_notes(run.metrics),
+        "secure_sum": secure_sum_lines(run),
         "who_sees_what": {
             "modes": [
                 dict(zip(("mode", "noise", "trusted", "server"), m, strict=True)) for m in MODES
