@@ -160,6 +160,22 @@ def check(
         print("".join(f"  - {line}\n" for line in lines), end="")
 
 
+@app.command(epilog="Example: fedrec-site identity --site /srv/fedrec/site")
+def identity(site: Site, as_json: AsJson = False) -> None:
+    """Print the site's public key, for its peers to pin under [peers] in their policy.toml.
+
+    Hand it over on a way that the coordinator does not control.
+    """
+    from client.site_data import load_site
+
+    name, (ledger, _) = load_site(site).site, _opened(site)
+    key = ledger.identity.public_key
+    if as_json:
+        _print_json({"site": name, "identity": key})
+    else:
+        print(f'{json.dumps(name)} = "{key}"')
+
+
 def main() -> None:
     """Run the command line and map what goes wrong to one line and an exit code."""
     quiet_third_parties()
