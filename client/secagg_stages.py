@@ -13,13 +13,11 @@ def answer_stage(site: SecAggSite, stage: SumStage, payload: bytes) -> bytes:
 
     Raises:
         SecAggRefusal: the server or a peer broke the protocol.
-        MessageError: `payload` is not the stage's message, or must be empty and is not.
+        MessageError: `payload` is not the stage's message.
     """
     match stage:
         case "advertise":
-            if payload:
-                raise MessageError("the first stage of a secure sum carries no message")
-            return site.advertise().encode()
+            raise MessageError("the round was entered before, with another message")
         case "share_keys":
             return site.share_keys(KeyList.decode(payload)).encode()
         case "sign_survivors":

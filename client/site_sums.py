@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from client.peer_checkpoints import PeerCheckpoints
 from client.secagg_policy import RoundGate, SecAggPolicy
 from client.secagg_site import SecAggSite
 from client.secagg_stages import answer_stage
@@ -53,6 +54,7 @@ class SiteSums:
         """
         self._ledger, self._pins, self._vector, self._noise = ledger, pins, vector, noise
         self._store = SumStore(ledger.ledger.path.parent)
+        self._peers = PeerCheckpoints(ledger.ledger.path.parent)
 
     def answer(self, request: SumRequest, shapes: Shapes) -> SumReply:
         """The site's message of the stage that is asked for.
@@ -95,13 +97,16 @@ class SiteSums:
         record: ReleaseRecord | None = None
         if request.stage == "advertise" and opened is None:
             site = self._entered(spec, asked)
-            payload = site.advertise().encode()
+            checkpoint = self._ledger.ledger.checkpoint().text().encode()
+            payload = site.advertise(checkpoint).encode()
         else:
             site = self._resumed(spec, opened)
             if request.stage in RELEASING:
                 payload, record = self._masked(site, request, asked)
             else:
                 payload = answer_stage(site, request.stage, request.payload)
+                if request.stage == "share_keys":
+                    self._peers.keep(site.neighbour_adverts)
         answered = dict(opened.answered) if opened else {}
         answered[request.stage] = digest, "" if record is not None else payload.hex()
         part = OpenRound(spec.server_round, spec.participants, site.saved(), answered)
