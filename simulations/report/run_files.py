@@ -13,6 +13,7 @@ from common.config import RunConfig
 from common.errors import RunFolderError
 from common.release_record import ReleaseRecord
 from common.run_folder import RunFolder
+from common.schema_version import read_versioned_lines
 from simulations.report.metrics_file import MetricsFile
 
 METRICS_FILE = "metrics.json"
@@ -92,12 +93,21 @@ def read_run(path: Path) -> RunFiles:
             _parse(RoundRecord, record, path / "rounds.jsonl", number)
             for number, record in enumerate(folder.read_rounds(), start=1)
         ),
-        releases=tuple(
-            _parse(ReleaseRecord, record, path / "releases.jsonl", number)
-            for number, record in enumerate(folder.read_releases(), start=1)
-        ),
+        releases=read_releases(path / "releases.jsonl"),
         metrics=metrics,
         ledgers=tuple(folder.read_ledgers()),
+    )
+
+
+def read_releases(path: Path) -> tuple[ReleaseRecord, ...]:
+    """Read every release in the log at `path`, in order of arrival; no log, no releases.
+
+    Raises:
+        RunFolderError: a line is damaged.
+    """
+    return tuple(
+        _parse(ReleaseRecord, record, path, number)
+        for number, record in enumerate(read_versioned_lines(path), start=1)
     )
 
 
