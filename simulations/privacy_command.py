@@ -135,7 +135,8 @@ def _show_sites(console: Console, sites: list[SiteSpending]) -> None:
     from simulations.report.number_text import delta_text, epsilon_text
 
     shared = {_remarks(site) for site in sites}
-    caption = "ε per user, add or remove all of their data, over all releases of the file"
+    units = " or ".join(sorted({site.unit for site in sites})) or "unit"
+    caption = f"ε per {units}, add or remove one, over all releases of the file"
     headers = ["site", "releases", "δ", "recorded PRV", "PRV", "RDP", "PLD"]
     if len(shared) == 1:
         caption += f"; {shared.pop()}"

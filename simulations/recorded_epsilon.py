@@ -17,7 +17,7 @@ from common.accounting import Accountant, epsilon
 from common.errors import PrivacyError
 from common.privacy_events import event_from_dict
 from common.release_record import ReleaseRecord
-from simulations.privacy_cost import ACCOUNTANTS, RELATION, UNIT, finite
+from simulations.privacy_cost import ACCOUNTANTS, RELATION, finite
 
 AGREEMENT = 0.02
 
@@ -28,6 +28,7 @@ class SiteSpending:
 
     Attributes:
         site: its name.
+        unit: the privacy unit that its records state.
         delta: δ that its records state.
         recomputed: ε by each accountant; infinite where something left without noise.
         recorded: totals after its last charged release, by PRV and RDP; None: none stated.
@@ -38,6 +39,7 @@ class SiteSpending:
     """
 
     site: str
+    unit: str
     delta: float
     recomputed: dict[Accountant, float]
     recorded: dict[Accountant, float | None]
@@ -56,7 +58,7 @@ class SiteSpending:
                 stated = "no ε" if recorded is None else f"ε={recorded:.4f}"
                 return (
                     f"{self.site} recorded {stated}, its releases cost ε={truth:.4f} "
-                    f"({name.upper()}, δ={self.delta:g}, unit {UNIT}, add or remove one, "
+                    f"({name.upper()}, δ={self.delta:g}, unit {self.unit}, add or remove one, "
                     f"{self.sampling})"
                 )
         return None
@@ -65,7 +67,7 @@ class SiteSpending:
         """Plain values."""
         return {
             "site": self.site,
-            "unit": UNIT,
+            "unit": self.unit,
             "neighbouring_relation": RELATION,
             "delta": self.delta,
             "sampling": self.sampling,
@@ -85,7 +87,7 @@ def spending_by_site(releases: Sequence[ReleaseRecord]) -> list[SiteSpending]:
         releases: all lines of a `releases.jsonl`, in order.
 
     Raises:
-        PrivacyError: a site states totals at several δ.
+        PrivacyError: a site states totals at several δ or of several units.
         UnknownEventError: an event that no theorem covers.
     """
     by_site: dict[str, list[ReleaseRecord]] = defaultdict(list)
@@ -110,15 +112,16 @@ def check_recorded(sites: Sequence[SiteSpending]) -> None:
 
 def _spending(site: str, records: Sequence[ReleaseRecord]) -> SiteSpending:
     charged = [record for record in records if record.mechanism != "exact_lab_only"]
-    deltas = {record.delta for record in charged or records}
-    if len(deltas) > 1:
+    stated = {(record.unit, record.delta) for record in charged or records}
+    if len(stated) > 1:
+        several = ", ".join(f"unit {unit} at δ={delta:g}" for unit, delta in sorted(stated))
         raise PrivacyError(
-            f"{site} states its totals at several δ ({', '.join(f'{d:g}' for d in sorted(deltas))})"
-            "; recompute the runs one by one"
+            f"{site} states its totals in several ways ({several}); recompute the runs one by one"
         )
-    delta, last = deltas.pop(), charged[-1] if charged else None
+    (unit, delta), last = stated.pop(), charged[-1] if charged else None
     return SiteSpending(
         site=site,
+        unit=unit,
         delta=delta,
         recomputed={name: _recomputed(charged, delta, name) for name in ACCOUNTANTS},
         recorded={

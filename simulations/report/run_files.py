@@ -34,7 +34,7 @@ class SiteRound(BaseModel):
 
 
 class RoundRecord(BaseModel):
-    """One line of `rounds.jsonl`; `validation` holds exact means and is for the lab only."""
+    """One line of `rounds.jsonl`; `metrics` says whether `validation` is exact (lab only)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,6 +44,7 @@ class RoundRecord(BaseModel):
     seconds: float
     sites: tuple[SiteRound, ...]
     validation: dict[str, float | None] | None = None
+    metrics: Literal["exact", "private", "none"] = "exact"
     update_norm: float | None = None
     fault: str | None = None
 

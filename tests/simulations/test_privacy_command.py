@@ -162,7 +162,7 @@ def test_honest_records_pass(fedrec: Fedrec, tmp_path: Path) -> None:
     assert first["recorded"]["prv"] == pytest.approx(first["recomputed"]["prv"])
     code, out, _ = fedrec(f"--releases={file}")
     assert code == 0
-    for word in ("per user", "add or remove all", "PRV", "RDP", "PLD", "1e-4", "rate 0.2"):
+    for word in ("per user", "add or remove one", "PRV", "RDP", "PLD", "1e-4", "rate 0.2"):
         assert word in out
 
 
@@ -212,7 +212,7 @@ def test_damaged_or_mixed_records_are_one_line(fedrec: Fedrec, tmp_path: Path) -
     assert "line 1 is damaged" in err
     file = write(tmp_path / "r.jsonl", records("a", HISTORY, delta=1e-6))
     code, _, err = fedrec(f"--releases={file}")
-    assert (code, "several δ" in err) == (2, True)
+    assert (code, "in several ways (unit user at δ=1e-06" in err) == (2, True)
 
 
 def test_seeded_noise_is_said(fedrec: Fedrec, tmp_path: Path) -> None:
