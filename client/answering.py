@@ -20,6 +20,7 @@ from common.messages import (
     ENROL_QUERY,
     POPULARITY_QUERY,
     SUM_QUERY,
+    NoisedMetricsReply,
     RefusalReply,
     decode_enrol_request,
     decode_evaluate_request,
@@ -28,6 +29,7 @@ from common.messages import (
     decode_train_request,
     encode_enrol_reply,
     encode_evaluate_reply,
+    encode_noised_metrics_reply,
     encode_popularity_reply,
     encode_refusal,
     encode_sum_reply,
@@ -90,7 +92,10 @@ def _evaluate(agent: SiteAgent, config: RunConfig, content: RecordDict) -> Recor
     request = decode_evaluate_request(
         content, config_sha256=config.sha256(), shapes=adapter_shapes(config)
     )
-    return encode_evaluate_reply(agent.evaluate(request))
+    reply = agent.evaluate(request)
+    if isinstance(reply, NoisedMetricsReply):
+        return encode_noised_metrics_reply(reply)
+    return encode_evaluate_reply(reply)
 
 
 def _enrol(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordDict:

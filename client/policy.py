@@ -112,8 +112,8 @@ class SitePolicy(BaseModel):
         """Raises `PolicyRefusal` where exact metric sums may not leave the site."""
         if not self.allow_exact_metrics or "metrics" not in self.allowed_releases:
             raise PolicyRefusal(
-                "exact metrics may not leave this site; set evaluation.every=0 "
-                "and evaluate at the site"
+                "exact metrics may not leave this site; set evaluation.metrics=private for a "
+                "charged release, or none and evaluate at the site"
             )
 
     def check_base_weights(self, sha256: str) -> None:

@@ -45,10 +45,11 @@ class ReleasePlan:
     Attributes:
         run: Name of the run.
         server_round: Round, 0 for the popularity release.
-        kind: ``update`` or ``popularity``.
+        kind: ``update``, ``popularity`` or ``metrics``.
         event: The event to charge; None in mode `none`.
         divisor: Public constant that the sum is divided by.
         max_grad_norm: L2 bound of one unit's contribution.
+        stage: Of a release of metrics; a round has two of them at its end.
     """
 
     run: str
@@ -57,11 +58,13 @@ class ReleasePlan:
     event: SimpleEvent | None
     divisor: float
     max_grad_norm: float
+    stage: str = ""
 
     @property
     def key(self) -> tuple[str, int, str]:
         """The ledger's key: the same release asked for twice is one release."""
-        return (self.run, self.server_round, self.kind)
+        kind = f"{self.kind}:{self.stage}" if self.stage else self.kind
+        return (self.run, self.server_round, kind)
 
 
 def stored_release(ledger: Ledger, plan: ReleasePlan) -> tuple[Adapter, ReleaseRecord] | None:

@@ -14,6 +14,7 @@ from common.config import RunConfig
 from common.errors import ConfigError
 from common.flat_adapter import size
 from common.initial_adapter import adapter_shapes
+from common.metrics_plan import METRIC_COORDINATES, all_metrics_event
 from common.noise_plan import popularity_event, round_event
 from common.privacy_events import SimpleEvent
 from common.sum_plan import popularity_plan, update_plan
@@ -80,7 +81,17 @@ def _would_leave(config: RunConfig, policy: SitePolicy, items: int) -> list[str]
         f"{_PARTS[config.privacy.mode]} of {numbers} numbers in {len(adapter_shapes(config))} "
         f"tensors, in each of {config.federation.rounds} rounds: {step or 'exact'}"
     )
-    if policy.allow_exact_metrics and "metrics" in policy.allowed_releases:
-        lines.append("exact sums of metrics (simulated sites: for the lab only)")
+    lines += _metrics_lines(config, policy)
     lines.append("the site's name, its declared number of units, refusals, signed checkpoints")
     return lines
+
+
+def _metrics_lines(config: RunConfig, policy: SitePolicy) -> list[str]:
+    event = all_metrics_event(config)
+    if event is not None:
+        policy.check_release("metrics", event)
+        return [f"sums of {len(METRIC_COORDINATES)} metrics over all users, noised: {event}"]
+    exact = config.evaluation.metrics == "exact" and policy.allow_exact_metrics
+    if exact and "metrics" in policy.allowed_releases:
+        return ["exact sums of metrics (simulated sites: for the lab only)"]
+    return []

@@ -117,6 +117,12 @@ class EvaluationConfig(Section):
     """How the adapter is examined. Exact figures are for the lab only."""
 
     every: int = Field(1, ge=0, description="validate each E rounds; 0: only at the end")
+    metrics: Literal["exact", "private", "none"] = Field(
+        "exact", description="asked of sites; exact: lab only; private: noised, charged releases"
+    )
+    metrics_noise_multiplier: float = Field(
+        4.0, gt=0, description="σ of one private metrics release"
+    )
     bootstrap_resamples: int = Field(2000, ge=100)
 
 
@@ -203,6 +209,12 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             (mode, "model.dropout"),
             f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
             "set model.dropout=0",
+        )
+    if not config.is_private and config.evaluation.metrics == "private":
+        yield CrossFault(
+            (mode, "evaluation.metrics"),
+            "evaluation.metrics=private needs a private mode, got privacy.mode=none; "
+            "set evaluation.metrics=exact or none, or a private mode",
         )
     if config.is_summed:
         yield from _sum_faults(config)

@@ -11,7 +11,7 @@ The tree::
     ├── FederationError          the run cannot go on (too few sites, no finite update, …)
     │   └── RoundAbandoned       secure aggregation lost too many sites; nothing was revealed
     ├── PrivacyError             a privacy claim cannot be made or kept
-    │   ├── CalibrationError     no noise multiplier reaches the asked (ε, δ)
+    │   ├── CalibrationError     no noise, steps or sampling rate reaches the asked (ε, δ)
     │   ├── UnknownEventError    an accountant met an event that it has no theorem for
     │   ├── SelfTestError        the private step does not do what it claims
     │   └── LedgerError          the site's ledger is damaged, locked or inconsistent
@@ -87,7 +87,7 @@ class PrivacyError(FedrecError):
 
 
 class CalibrationError(PrivacyError):
-    """No noise multiplier reaches the asked (ε, δ)."""
+    """No noise multiplier, number of steps or sampling rate reaches the asked (ε, δ)."""
 
 
 class UnknownEventError(PrivacyError):

@@ -102,7 +102,11 @@ def _rows(metrics: MetricsFile | None) -> Iterator[str]:
 
 def _lab_only(run: RunFiles) -> Iterator[str]:
     exact = any(record.mechanism == "exact_lab_only" for record in run.releases)
-    if exact or run.metrics is not None or any(r.validation for r in run.rounds):
+    if (
+        exact
+        or run.metrics is not None
+        or any(r.validation and r.metrics == "exact" for r in run.rounds)
+    ):
         yield (
             "Lab only: the metrics of this report are exact and not covered by ε. They exist "
             "because the sites are simulated; outside a simulation they would be releases."

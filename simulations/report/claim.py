@@ -104,7 +104,9 @@ def sampling_text(releases: Sequence[ReleaseRecord]) -> str:
         shown = ", ".join(f"{rate:.4g}" for rate in rates)
         parts.append(f"Poisson sampling of users at rate {shown} per step, kept secret")
     if any(rate >= 1 for rate in rates) or any(r.sampling == "full" for r in noised):
-        what = "popularity" if any(rate < 1 for rate in rates) else "every release"
+        full = {r.kind for r in noised if r.sampling == "full"}
+        named = " and ".join(kind for kind in ("popularity", "metrics") if kind in full)
+        what = named if any(rate < 1 for rate in rates) else "every release"
         parts.append(f"all users take part in {what}, no amplification")
     return "; ".join(parts) or "none"
 
@@ -158,18 +160,30 @@ def _covered(releases: Sequence[ReleaseRecord]) -> tuple[str, ...]:
     lines = {
         "popularity": "the popularity of items, released once by each site",
         "update": "every adapter update that a site released, over all rounds and steps",
-        "metrics": "metrics that sites released with noise",
+        "metrics": _metrics_text(releases),
     }
     covered = [text for kind, text in lines.items() if kind in kinds]
     derived = "everything computed from these releases: the adapter, and all that is done with it"
     return (*covered, derived) if covered else ()
 
 
+def _metrics_text(releases: Sequence[ReleaseRecord]) -> str:
+    """Which metrics were released with noise, of which stages."""
+    names = [
+        name for record in charged(releases) if record.kind == "metrics" for name in record.tensors
+    ]
+    stages = [stage for stage in ("validation", "test") if f"metrics.{stage}" in names]
+    return (
+        f"{' and '.join(stages)} metrics that sites released with noise: their number of users and "
+        "sums of HR@10, HR@20, NDCG@10, NDCG@20 and MRR, each release charged"
+    )
+
+
 def _not_covered(config: RunConfig) -> tuple[str, ...]:
     return (
         "tuning: settings that were chosen in earlier runs by looking at non-private validation",
         "exact validation and test metrics, group figures and this report: they exist in the lab "
-        "only, from simulated sites",
+        "only, from simulated sites; group statistics never leave a site",
         "a person who is a user at k sites: by group privacy ε grows to at most k·ε, and δ = "
         f"{delta_text(config.privacy.target_delta)} to at most k·e^((k−1)·ε)·δ",
         "public facts: the catalogue with its texts, the number of sites, their declared sizes, "

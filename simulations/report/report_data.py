@@ -24,6 +24,11 @@ TUNING_NOTE = (
     "Settings chosen on non-private validation are not covered by ε, and neither are the runs "
     "that chose them."
 )
+VALIDATION_NOTES = {
+    "exact": "exact, lab only",
+    "private": "noised at every site, charged to its ledger and covered by ε",
+    "none": "none was asked for",
+}
 CURVE_METRICS = ("hr_10", "ndcg_10")
 
 JsonObject = dict[str, Any]
@@ -50,6 +55,7 @@ def report_data(run: RunFiles) -> JsonObject:
         "alerts": alerts(run, claim, totals),
         "results": run.metrics.model_dump(mode="json") if run.metrics else None,
         "utility_by_round": utility_by_round(run.rounds),
+        "validation_note": VALIDATION_NOTES[run.config.evaluation.metrics],
         "epsilon_by_round": epsilon_by_round(run, claim),
         "sites": _sites(totals, run.rounds),
         "groups_notes": _groups_notes(run.metrics),
@@ -58,7 +64,7 @@ def report_data(run: RunFiles) -> JsonObject:
             "modes": [
                 dict(zip(("mode", "noise", "trusted", "server"), m, strict=True)) for m in MODES
             ],
-            "parties": parties(run.config.privacy.mode),
+            "parties": parties(run.config.privacy.mode, run.config.evaluation.metrics),
         },
         "tuning": {"note": TUNING_NOTE, "tuned": list(run.metrics.tuned) if run.metrics else []},
         "cost": cost(run, totals),
@@ -66,7 +72,7 @@ def report_data(run: RunFiles) -> JsonObject:
 
 
 def utility_by_round(rounds: Sequence[RoundRecord]) -> list[JsonObject]:
-    """List the exact validation means of the rounds that validated (lab only)."""
+    """List the validation means of the rounds that validated: exact (lab only) or noised."""
     return [
         {"server_round": record.server_round}
         | {name: record.validation.get(name) for name in CURVE_METRICS}
