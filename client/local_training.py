@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import torch
-
+from client.local_steps import drawn, local_optimizer, losses
 from client.private_step import PrivateStep
 from client.randomness import RandomSource
 from client.sampling import poisson_sample
+from client.unit_updates import add_noised_mean, clipped_update_sum
 from common.config import RunConfig
 from common.noise_plan import noise_multiplier
-from common.privacy_units import Contribution, Unit, collate, draw_contribution
+from common.privacy_units import Unit
 from common.recommender import Recommender
 
 
@@ -26,12 +25,14 @@ def train_private(
     sampling: RandomSource,
     noise: RandomSource,
 ) -> None:
-    """Runs `federation.local_steps` private steps on the recommender's adapter, in place.
+    """Runs a private round on the recommender's adapter, in place.
 
-    Guarantee: each step is a Poisson-sampled Gaussian mechanism on the sum over units of
-    their gradients, each clipped to `privacy.max_grad_norm` over all trainable tensors
-    jointly; unit: user; relation: add or remove one unit. An empty sample still releases
-    noise; a non-finite unit counts as zero.
+    Guarantee: each mechanism step is a Poisson-sampled Gaussian mechanism on a sum over
+    units of what `privacy.clipping` names, clipped to `privacy.max_grad_norm` over all
+    trainable tensors jointly. ``gradient``: the round is `federation.local_steps` steps on
+    the units' gradients. ``update``: it is one step on the units' whole updates, each of
+    `federation.local_steps` local steps. Unit: as `units` were made; relation: add or
+    remove one unit. An empty sample still releases noise; a non-finite unit counts as zero.
 
     Args:
         recommender: Holds the adapter that this round starts from.
@@ -43,6 +44,30 @@ def train_private(
         noise: Source of the Gaussian noise.
     """
     recommender.train()
+    private_round = _update_step if config.privacy.clipping == "update" else _gradient_steps
+    private_round(
+        recommender,
+        units,
+        config,
+        server_round=server_round,
+        expected_units=expected_units,
+        sampling=sampling,
+        noise=noise,
+    )
+    recommender.eval()
+
+
+def _gradient_steps(
+    recommender: Recommender,
+    units: Sequence[Unit],
+    config: RunConfig,
+    *,
+    server_round: int,
+    expected_units: float,
+    sampling: RandomSource,
+    noise: RandomSource,
+) -> None:
+    """`federation.local_steps` steps of DP-SGD."""
     with PrivateStep(
         recommender,
         local_optimizer(recommender, config, server_round),
@@ -53,9 +78,36 @@ def train_private(
     ) as private_step:
         for _ in range(config.federation.local_steps):
             sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
-            contributions = [_draw(recommender, units[i], config, sampling) for i in sampled]
-            private_step.step(contributions, lambda batch: _losses(recommender, batch, config))
-    recommender.eval()
+            contributions = [drawn(recommender, units[i], config, sampling) for i in sampled]
+            private_step.step(contributions, lambda batch: losses(recommender, batch, config))
+
+
+def _update_step(
+    recommender: Recommender,
+    units: Sequence[Unit],
+    config: RunConfig,
+    *,
+    server_round: int,
+    expected_units: float,
+    sampling: RandomSource,
+    noise: RandomSource,
+) -> None:
+    """One step of DP-FedAvg: every sampled unit's `federation.local_steps` steps, clipped."""
+    sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
+    total = clipped_update_sum(
+        recommender,
+        [units[i] for i in sampled],
+        config,
+        server_round=server_round,
+        sampling=sampling,
+    )
+    add_noised_mean(
+        recommender,
+        total,
+        deviation=noise_multiplier(config) * config.privacy.max_grad_norm,
+        expected_units=expected_units,
+        noise=noise,
+    )
 
 
 def train_plain(
@@ -81,57 +133,8 @@ def train_plain(
             order, position = sampling.permutation(len(units)), 0
         chosen = order[position : position + per_step]
         position += per_step
-        contributions = [_draw(recommender, units[i], config, sampling) for i in chosen]
+        contributions = [drawn(recommender, units[i], config, sampling) for i in chosen]
         optimizer.zero_grad(set_to_none=True)
-        _losses(recommender, contributions, config).mean().backward()
+        losses(recommender, contributions, config).mean().backward()
         optimizer.step()
     recommender.eval()
-
-
-def learning_rate(config: RunConfig, server_round: int) -> float:
-    """`federation.local_lr` in round `server_round` (from 1) of the schedule.
-
-    ``cosine`` starts at the full rate and ends just above zero (Loshchilov & Hutter 2017).
-    """
-    federation = config.federation
-    if federation.lr_schedule == "constant":
-        return federation.local_lr
-    progress = min(server_round - 1, federation.rounds) / federation.rounds
-    return federation.local_lr * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def local_optimizer(
-    recommender: Recommender, config: RunConfig, server_round: int
-) -> torch.optim.Optimizer:
-    """The site's optimiser over the adapter; its state never outlives a round."""
-    lr = learning_rate(config, server_round)
-    lora: list[torch.nn.Parameter] = []
-    other: list[torch.nn.Parameter] = []
-    for name, parameter in recommender.named_parameters():
-        if parameter.requires_grad:
-            (lora if "lora_" in name else other).append(parameter)
-    groups = [{"params": other, "lr": lr}] if other else []
-    if lora:
-        groups.append({"params": lora, "lr": lr * config.federation.lora_lr_scale})
-    if config.federation.local_optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=lr, weight_decay=config.federation.weight_decay)
-    return torch.optim.SGD(groups, lr=lr)
-
-
-def _draw(
-    recommender: Recommender, unit: Unit, config: RunConfig, source: RandomSource
-) -> Contribution:
-    return draw_contribution(
-        unit,
-        catalogue_size=len(recommender.item_prior),
-        targets=config.privacy.targets_per_unit,
-        negatives=config.privacy.negatives_per_unit,
-        lora_rows=config.model.lora_rows if recommender.trains_lora else 0,
-        source=source,
-    )
-
-
-def _losses(
-    recommender: Recommender, batch: Sequence[Contribution], config: RunConfig
-) -> torch.Tensor:
-    return recommender.unit_losses(collate(batch, max_history=config.model.max_history))

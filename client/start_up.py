@@ -10,6 +10,7 @@ import torch
 
 from client.randomness import RandomSource, secure_source
 from client.self_test import SelfTestReport, self_test
+from client.self_test_updates import self_test_updates
 from common.adapters import wire_name
 from common.build_recommender import build_recommender
 from common.config import RunConfig
@@ -35,6 +36,15 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
     recommender = build_recommender(config, catalogue)
     declared = set(initial_adapter(config))
     source = secure_source()
+    names = [n for n, _ in recommender.named_parameters() if wire_name(n) in declared]
+    if config.privacy.clipping == "update":
+        return self_test_updates(
+            recommender,
+            [_synthetic_unit(len(catalogue), source) for _ in range(SYNTHETIC_UNITS)],
+            config,
+            declared_tensors=names,
+            source=source,
+        )
     contributions = [_synthetic(len(catalogue), config, source) for _ in range(SYNTHETIC_UNITS)]
 
     def unit_losses(batch: Sequence[Contribution]) -> torch.Tensor:
@@ -44,7 +54,7 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
         recommender,
         lambda: contributions,
         unit_losses,
-        declared_tensors=[n for n, _ in recommender.named_parameters() if wire_name(n) in declared],
+        declared_tensors=names,
         noise_multiplier=noise_multiplier(config),
         max_grad_norm=config.privacy.max_grad_norm,
         sample_rate=config.privacy.sample_rate,
@@ -52,13 +62,16 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
     )
 
 
-def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:
-    """A made-up user with a few random items."""
+def _synthetic_unit(catalogue_size: int, source: RandomSource) -> Unit:
+    """A made-up unit with a few random items."""
     items = source.permutation(catalogue_size)[: min(ITEMS_PER_UNIT, catalogue_size)]
     ratings = 1 + source.integers(5, len(items)).astype(np.float32)
-    unit = Unit("synthetic", items, ratings, np.unique(items))
+    return Unit("synthetic", items, ratings, np.unique(items))
+
+
+def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:
     return draw_contribution(
-        unit,
+        _synthetic_unit(catalogue_size, source),
         catalogue_size=catalogue_size,
         targets=TARGETS,
         negatives=NEGATIVES,

@@ -73,6 +73,11 @@ class PrivacyConfig(Section):
     )
     target_delta: float = Field(1e-4, gt=0, lt=1)
     noise_multiplier: Positive | Literal["auto"] = Field("auto", description="σ; auto: calibrated")
+    clipping: Literal["gradient", "update"] = Field(
+        "gradient",
+        description="what of a unit is clipped: its gradient (DP-SGD), or its whole local update "
+        "(DP-FedAvg)",
+    )
     max_grad_norm: float = Field(0.1, gt=0, description="C, over all trainable tensors jointly")
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
@@ -178,6 +183,12 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             (mode, "model.dropout"),
             f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
             "set model.dropout=0",
+        )
+    if not config.is_private and privacy.clipping == "update":
+        yield CrossFault(
+            (mode, "privacy.clipping"),
+            "privacy.clipping=update needs a private mode, got privacy.mode=none, which clips "
+            "nothing; set privacy.clipping=gradient or a private mode",
         )
     if federation.min_sites > config.data.sites:
         yield CrossFault(
