@@ -66,7 +66,9 @@ class SiteAgent:
         self.policy = policy
         self.ledger = ledger
         self.splits = data.splits(config.data.split, config.data.seed)
-        self.units: list[Unit] = make_units(self.splits, max_history=config.model.max_history)
+        self.units: list[Unit] = make_units(
+            self.splits, max_history=config.model.max_history, unit=config.privacy.unit
+        )
 
     def popularity(self, request: PopularityRequest) -> PopularityReply:
         """Releases the site's popularity counts, once per run."""
@@ -95,7 +97,7 @@ class SiteAgent:
             config_sha256=request.config_sha256,
             counts=tensors[COUNTS_TENSOR],
             release=record,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
         )
 
     def train(self, request: TrainRequest) -> TrainReply:
@@ -105,7 +107,8 @@ class SiteAgent:
 
     def _train(self, request: TrainRequest) -> TrainReply:
         self._check(request.config_sha256)
-        expected = self.data.declared_units * self.config.privacy.sample_rate
+        declared = self.data.declared(self.config.privacy.unit)
+        expected = declared * self.config.privacy.sample_rate
         plan = ReleasePlan(
             request.run,
             request.server_round,
@@ -126,7 +129,7 @@ class SiteAgent:
             config_sha256=request.config_sha256,
             update=tensors,
             release=record,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
         )
 
     def evaluate(self, request: EvaluateRequest) -> EvaluateReply:
@@ -151,6 +154,7 @@ class SiteAgent:
             max_grad_norm=0.0,
             sample_rate=1.0,
             steps=1,
+            unit=self.config.privacy.unit,
             sampling="none",
             divisor=1.0,
             tensors=["sums"],
@@ -182,6 +186,7 @@ class SiteAgent:
                 f"{self.config.sha256()[:12]}…; start both with the same configuration"
             )
         self.policy.check_run(self.config)
+        self.data.declared(self.config.privacy.unit)
         if self.policy.base_weights_sha256 is not None:
             self.policy.check_base_weights(resolve_base_weights(self.config.model.weights).sha256)
 

@@ -20,6 +20,7 @@ from client.randomness import RandomSource
 from common.accounting import epsilon
 from common.adapters import Adapter, adapter_bytes, adapter_sha256
 from common.config import RunConfig
+from common.errors import PolicyRefusal
 from common.privacy_events import (
     GaussianEvent,
     PrivacyEvent,
@@ -73,6 +74,7 @@ def enforce_budget(ledger: Ledger, plan: ReleasePlan, policy: SitePolicy) -> Non
         PolicyRefusal: the policy does not allow such a release.
         BudgetRefusal: the site's or the run's total ε would pass its limit.
     """
+    _check_unit(ledger, policy.unit)
     policy.check_release(plan.kind, plan.event)
     if plan.event is not None:
         most = policy.max_epsilon_per_run
@@ -86,7 +88,11 @@ def charge_release(
     """Commits charge and bytes in one transaction; returns what may be sent.
 
     A release that another process charged meanwhile wins: its bytes are returned.
+
+    Raises:
+        PolicyRefusal: the ledger is charged for another unit.
     """
+    _check_unit(ledger, config.privacy.unit)
     record = _record(ledger, plan, tensors, config, site)
     outgoing = tensors_to_bytes(tensors, {RECORD_KEY: record.model_dump_json()})
     committed = ledger.charge(plan.key, plan.event, outgoing, record.model_dump(mode="json"))
@@ -114,7 +120,9 @@ def noisy_popularity(
     noise_multiplier: float,
     noise: RandomSource | None,
 ) -> npt.NDArray[np.float32]:
-    """Popularity counts ``[V]``, each unit's training items normalised to L2 norm 1.
+    """Popularity counts ``[V]``, each unit's counted items normalised to L2 norm 1.
+
+    A user counts all training items together; an example adds 1 to its target's count.
 
     Guarantee: adding or removing one unit changes the sum by at most 1 in L2, so Gaussian
     noise of standard deviation `noise_multiplier` is a Gaussian event of that multiplier.
@@ -122,10 +130,18 @@ def noisy_popularity(
     """
     counts = np.zeros(catalogue_size, dtype=np.float64)
     for unit in units:
-        counts[unit.positives] += 1.0 / np.sqrt(len(unit.positives))
+        counts[unit.counted] += 1.0 / np.sqrt(len(unit.counted))
     if noise is not None:
         counts += noise_multiplier * noise.normal(catalogue_size)
     return counts.astype(np.float32)
+
+
+def _check_unit(ledger: Ledger, unit: str) -> None:
+    if ledger.unit != unit:
+        raise PolicyRefusal(
+            f"ledger {ledger.path} is charged per {ledger.unit}, and cannot be charged per {unit}; "
+            f"run with privacy.unit={ledger.unit}"
+        )
 
 
 def _record(
@@ -148,6 +164,7 @@ def _record(
         max_grad_norm=plan.max_grad_norm,
         sample_rate=event.sample_rate if isinstance(event, SampledGaussianEvent) else 1.0,
         steps=event.steps if isinstance(event, SampledGaussianEvent) else 1,
+        unit=privacy.unit,
         sampling=_sampling(event),
         divisor=plan.divisor,
         tensors=sorted(tensors),

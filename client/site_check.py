@@ -12,6 +12,7 @@ from client.start_up import prove_private_step
 from common.config import RunConfig
 from common.initial_adapter import initial_adapter
 from common.noise_plan import popularity_event, round_event
+from common.unit_texts import UNIT_WORDS
 
 
 class SiteCheck(NamedTuple):
@@ -32,6 +33,7 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
     data = load_site(folder)
     policy = policy_of(folder, config, is_simulated=data.simulated)
     policy.check_run(config)
+    data.declared(config.privacy.unit)
     proven = prove_private_step(config, data.catalogue).lines() if config.is_private else []
     return SiteCheck(
         proven or ["nothing: privacy.mode=none makes no claim"],
@@ -60,5 +62,10 @@ def _would_leave(config: RunConfig, policy: SitePolicy) -> list[str]:
     )
     if policy.allow_exact_metrics and "metrics" in policy.allowed_releases:
         lines.append("exact sums of metrics (simulated sites: for the lab only)")
+    if config.is_private:
+        words = UNIT_WORDS[config.privacy.unit]
+        lines.append(
+            f"all of it at the cost per {words.unit}: {words.relation}. {words.note}".strip()
+        )
     lines.append("the site's name, its declared number of units, refusals, signed checkpoints")
     return lines

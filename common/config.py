@@ -16,6 +16,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.unit_texts import PrivacyUnit
+
 AUTO: Literal["auto"] = "auto"
 Positive = Annotated[float, Field(gt=0)]
 
@@ -67,11 +69,18 @@ class PrivacyConfig(Section):
     """The claim to be made and the mechanism that keeps it."""
 
     mode: Literal["none", "local"] = "local"
-    unit: Literal["user"] = "user"
+    unit: PrivacyUnit = Field(
+        "user", description="the privacy unit; example (one interaction and its history) is weaker"
+    )
     target_epsilon: float = Field(
         8.0, gt=0, allow_inf_nan=True, description="for the whole run, all releases"
     )
-    target_delta: float = Field(1e-4, gt=0, lt=1)
+    target_delta: float = Field(
+        1e-4,
+        gt=0,
+        lt=1,
+        description="below 1/(number of units); there are more examples than users",
+    )
     noise_multiplier: Positive | Literal["auto"] = Field("auto", description="σ; auto: calibrated")
     clipping: Literal["gradient", "update"] = Field(
         "gradient",

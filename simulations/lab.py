@@ -104,9 +104,10 @@ def _model_row(
     adapter, _ = folder.read_adapter()
     scorer = scorer_of(recommender, adapter, item_prior(folder))
     privacy = config.privacy
-    claim = f"{privacy.mode}, ε={privacy.target_epsilon:g}" if config.is_private else "no privacy"
+    per = "" if privacy.unit == "user" else f" per {privacy.unit}"
+    claim = f"{privacy.mode}, ε={privacy.target_epsilon:g}{per}"
     return EvaluatedRow(
-        name=f"fedrec ({claim})",
+        name=f"fedrec ({claim if config.is_private else 'no privacy'})",
         kind="model",
         metrics=evaluate_scorer(scorer, splits, "test"),
         mode=privacy.mode,
@@ -171,6 +172,8 @@ def _private_floors(
         sites=config.data.sites,
     )
     note = "all of ε on one release, noise at every site"
+    if privacy.unit != "user":
+        note += f"; ε per user, which promises more than per {privacy.unit}"
     epsilon = privacy.target_epsilon
     return [
         EvaluatedRow("DP-Pop", "dp_popularity", popularity, "local", epsilon, note),

@@ -19,11 +19,12 @@ _UPDATE = {mode: sees for mode, _, _, sees in MODES}
 _EXACT = {"none", "central"}
 
 
-def parties(mode: str) -> list[dict[str, str]]:
+def parties(mode: str, unit: str = "user") -> list[dict[str, str]]:
     """List, for each kind of data, what its site, the server and others see in `mode`.
 
     Args:
         mode: `privacy.mode`.
+        unit: `privacy.unit`.
 
     Returns:
         Rows with the keys `what`, `site`, `server`, `others`.
@@ -38,7 +39,7 @@ def parties(mode: str) -> list[dict[str, str]]:
             "others": "nothing",
         },
         {
-            "what": "gradients of one user, which users were sampled",
+            "what": f"gradients and updates of one {unit}, which {unit}s were sampled",
             "site": "its own, in memory only",
             "server": "nothing",
             "others": "nothing",
