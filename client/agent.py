@@ -78,7 +78,9 @@ class SiteAgent:
         self.policy = policy
         self.ledger = ledger
         self.splits = data.splits(config.data.split, config.data.seed)
-        self.units: list[Unit] = make_units(self.splits, max_history=config.model.max_history)
+        self.units: list[Unit] = make_units(
+            self.splits, max_history=config.model.max_history, unit=config.privacy.unit
+        )
         self._sums = SiteSums(
             SumLedger(data, config, policy, ledger),
             lambda: secagg_pins(data, policy, ledger),
@@ -113,7 +115,7 @@ class SiteAgent:
             config_sha256=request.config_sha256,
             counts=tensors[COUNTS_TENSOR],
             release=record,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
         )
 
     def train(self, request: TrainRequest) -> TrainReply:
@@ -123,7 +125,8 @@ class SiteAgent:
 
     def _train(self, request: TrainRequest) -> TrainReply:
         self._check(request.config_sha256)
-        expected = self.data.declared_units * self.config.privacy.sample_rate
+        declared = self.data.declared(self.config.privacy.unit)
+        expected = declared * self.config.privacy.sample_rate
         plan = ReleasePlan(
             request.run,
             request.server_round,
@@ -144,7 +147,7 @@ class SiteAgent:
             config_sha256=request.config_sha256,
             update=tensors,
             release=record,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
         )
 
     def enrol(self, request: EnrolRequest) -> EnrolReply:
@@ -156,7 +159,7 @@ class SiteAgent:
             site=self.data.site,
             config_sha256=request.config_sha256,
             identity=self.ledger.identity.public_key,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
             catalogue_size=len(catalogue),
             catalogue_sha256=catalogue.sha256,
         )
@@ -198,6 +201,7 @@ class SiteAgent:
                 f"{self.config.sha256()[:12]}…; start both with the same configuration"
             )
         self.policy.check_run(self.config)
+        self.data.declared(self.config.privacy.unit)
         if self.policy.base_weights_sha256 is not None:
             self.policy.check_base_weights(resolve_base_weights(self.config.model.weights).sha256)
 

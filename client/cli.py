@@ -184,11 +184,13 @@ def main() -> None:
 
 def _opened(folder: Path) -> tuple[SiteLedger, SitePolicy]:
     from client.site_data import load_site
-    from client.site_setup import ledger_of, policy_of
+    from client.site_setup import ledger_of, ledger_unit, policy_of
     from common.config import RunConfig
 
     data = load_site(folder)
-    policy = policy_of(folder, RunConfig(), is_simulated=data.simulated)
+    # A lab's site has the unit of the run that began its ledger.
+    config = RunConfig.model_validate({"privacy": {"unit": ledger_unit(folder) or "user"}})
+    policy = policy_of(folder, config, is_simulated=data.simulated)
     return ledger_of(folder, data, policy), policy
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.config import RunConfig
 from common.errors import PolicyRefusal
 from common.privacy_events import SimpleEvent
+from common.unit_texts import PrivacyUnit
 
 Mode = Literal["none", "local", "distributed", "central"]
 Release = Literal["update", "popularity", "metrics"]
@@ -29,7 +30,7 @@ class SitePolicy(BaseModel):
     max_delta: float = Field(1e-4, gt=0, lt=1, description="δ at which ε is counted")
     max_epsilon_per_run: float | None = Field(None, gt=0, description="total ε of one run")
     max_delta_per_run: float | None = Field(None, gt=0, lt=1, description="δ of one run")
-    unit: Literal["user"] = Field("user", description="the privacy unit")
+    unit: PrivacyUnit = Field("user", description="the privacy unit; example is the weaker one")
     allowed_modes: frozenset[Mode] = Field(
         frozenset({"local"}), min_length=1, description="values of privacy.mode"
     )
@@ -71,7 +72,8 @@ class SitePolicy(BaseModel):
             )
         if privacy.unit != self.unit:
             raise PolicyRefusal(
-                f"privacy.unit={privacy.unit} is not this site's unit; set it to {self.unit}"
+                f"privacy.unit={privacy.unit} is not this site's unit; set it to {self.unit}, or "
+                "ask the site's operator to allow the other by name"
             )
         if config.is_private:
             self._check_targets(config)
@@ -146,6 +148,7 @@ def simulated_policy(config: RunConfig) -> SitePolicy:
     return SitePolicy(
         max_epsilon=config.privacy.target_epsilon,
         max_delta=config.privacy.target_delta,
+        unit=config.privacy.unit,
         allowed_modes=frozenset({"none", "local", "distributed", "central"}),
         min_participants=2,
         min_colluders=0,

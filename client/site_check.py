@@ -18,6 +18,7 @@ from common.metrics_plan import METRIC_COORDINATES, all_metrics_event
 from common.noise_plan import popularity_event, round_event
 from common.privacy_events import SimpleEvent
 from common.sum_plan import popularity_plan, update_plan
+from common.unit_texts import UNIT_WORDS
 
 _PARTS = {
     "none": "an exact update",
@@ -50,6 +51,7 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
         raise ConfigError(
             [f"{folder / POLICY_FILE} pins no peers; add their identity keys under [peers]"]
         )
+    data.declared(config.privacy.unit)
     proven = prove_private_step(config, data.catalogue).lines() if config.is_private else []
     return SiteCheck(
         proven or ["nothing: privacy.mode=none makes no claim"],
@@ -82,6 +84,11 @@ def _would_leave(config: RunConfig, policy: SitePolicy, items: int) -> list[str]
         f"tensors, in each of {config.federation.rounds} rounds: {step or 'exact'}"
     )
     lines += _metrics_lines(config, policy)
+    if config.is_private:
+        words = UNIT_WORDS[config.privacy.unit]
+        lines.append(
+            f"all of it at the cost per {words.unit}: {words.relation}. {words.note}".strip()
+        )
     lines.append("the site's name, its declared number of units, refusals, signed checkpoints")
     return lines
 

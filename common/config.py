@@ -16,6 +16,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.unit_texts import PrivacyUnit
+
 AUTO: Literal["auto"] = "auto"
 Positive = Annotated[float, Field(gt=0)]
 
@@ -69,12 +71,24 @@ class PrivacyConfig(Section):
     mode: Literal["none", "local", "distributed", "central"] = Field(
         "local", description="who adds the noise: nobody, each site, all sites together, the server"
     )
-    unit: Literal["user"] = "user"
+    unit: PrivacyUnit = Field(
+        "user", description="the privacy unit; example (one interaction and its history) is weaker"
+    )
     target_epsilon: float = Field(
         8.0, gt=0, allow_inf_nan=True, description="for the whole run, all releases"
     )
-    target_delta: float = Field(1e-4, gt=0, lt=1)
+    target_delta: float = Field(
+        1e-4,
+        gt=0,
+        lt=1,
+        description="below 1/(number of units); there are more examples than users",
+    )
     noise_multiplier: Positive | Literal["auto"] = Field("auto", description="σ; auto: calibrated")
+    clipping: Literal["gradient", "update"] = Field(
+        "gradient",
+        description="what of a unit is clipped: its gradient (DP-SGD), or its whole local update "
+        "(DP-FedAvg)",
+    )
     max_grad_norm: float = Field(0.1, gt=0, description="C, over all trainable tensors jointly")
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
@@ -216,6 +230,12 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             "evaluation.metrics=private needs a private mode, got privacy.mode=none; "
             "set evaluation.metrics=exact or none, or a private mode",
         )
+    if not config.is_private and privacy.clipping == "update":
+        yield CrossFault(
+            (mode, "privacy.clipping"),
+            "privacy.clipping=update needs a private mode, got privacy.mode=none, which clips "
+            "nothing; set privacy.clipping=gradient or a private mode",
+        )
     if config.is_summed:
         yield from _sum_faults(config)
     if federation.min_sites > config.data.sites:
@@ -229,11 +249,12 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
 def _sum_faults(config: RunConfig) -> Iterator[CrossFault]:
     """What a mode with noise on the sum cannot do."""
     privacy, federation, mode = config.privacy, config.federation, "privacy.mode"
-    needed: tuple[tuple[str, object, object], ...] = (
-        ("federation.local_steps", federation.local_steps, 1),
-        ("federation.local_optimizer", federation.local_optimizer, "sgd"),
-        ("federation.weighting", federation.weighting, "equal"),
-    )
+    needed: list[tuple[str, object, object]] = [
+        ("federation.weighting", federation.weighting, "equal")
+    ]
+    if privacy.clipping == "gradient":
+        needed.append(("federation.local_steps", federation.local_steps, 1))
+        needed.append(("federation.local_optimizer", federation.local_optimizer, "sgd"))
     for key, value, must in needed:
         if value != must:
             yield CrossFault(

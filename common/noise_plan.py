@@ -28,8 +28,16 @@ def round_event(config: RunConfig) -> SampledGaussianEvent | None:
     return SampledGaussianEvent(
         noise_multiplier=noise_multiplier(config),
         sample_rate=config.privacy.sample_rate,
-        steps=config.federation.local_steps,
+        steps=steps_per_round(config),
     )
+
+
+def steps_per_round(config: RunConfig) -> int:
+    """Mechanism steps of one round: each is one noised sum, and costs one event.
+
+    Where the unit's whole update is clipped, all local steps together are one.
+    """
+    return 1 if config.privacy.clipping == "update" else config.federation.local_steps
 
 
 def noise_multiplier(config: RunConfig) -> float:
@@ -56,7 +64,7 @@ def _calibrated(config: RunConfig) -> float:
         target_epsilon=privacy.target_epsilon * _ROOM,
         target_delta=privacy.target_delta,
         sample_rate=privacy.sample_rate,
-        steps=federation.rounds * federation.local_steps,
+        steps=federation.rounds * steps_per_round(config),
         before=beside_training(config),
     )
 

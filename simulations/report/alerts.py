@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from simulations.report.claim import Claim, is_seeded
+from simulations.report.claim import Claim, has_other_unit, is_seeded
 from simulations.report.metrics_file import MetricsFile
 from simulations.report.number_text import epsilon_text
 from simulations.report.privacy_totals import AGREEMENT, SiteTotals
@@ -47,8 +47,15 @@ def _guarantee(run: RunFiles, claim: Claim) -> Iterator[str]:
             "insecure_seeded_noise: the noise came from a seed. Whoever knows the seed can remove "
             "it, so no guarantee holds; for tests only."
         )
+    elif has_other_unit(run):
+        yield (
+            f"A release was charged for another unit than the run's, {claim.unit}: no total covers "
+            "both, so no guarantee holds."
+        )
     elif claim.status == "void":
         yield "A site released something without noise in a private mode: no guarantee holds."
+    if claim.status == "private" and claim.unit_note:
+        yield claim.unit_note
 
 
 def _accounting(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from common.unit_texts import UNIT_WORDS
 from simulations.fairness import GENDER_LIMIT, HOLD_OUT_LIMIT
 from simulations.report.alerts import alerts
 from simulations.report.claim import Claim, make_claim
@@ -52,6 +53,7 @@ def report_data(run: RunFiles) -> JsonObject:
         "config": run.config.model_dump(mode="json"),
         "mode": run.config.privacy.mode,
         "claim": asdict(claim) | {"epsilon_phrase": claim.epsilon_phrase()},
+        "unit_words": asdict(UNIT_WORDS[run.config.privacy.unit]),
         "alerts": alerts(run, claim, totals),
         "results": run.metrics.model_dump(mode="json") if run.metrics else None,
         "utility_by_round": utility_by_round(run.rounds),
@@ -64,7 +66,9 @@ def report_data(run: RunFiles) -> JsonObject:
             "modes": [
                 dict(zip(("mode", "noise", "trusted", "server"), m, strict=True)) for m in MODES
             ],
-            "parties": parties(run.config.privacy.mode, run.config.evaluation.metrics),
+            "parties": parties(
+                run.config.privacy.mode, run.config.evaluation.metrics, run.config.privacy.unit
+            ),
         },
         "tuning": {"note": TUNING_NOTE, "tuned": list(run.metrics.tuned) if run.metrics else []},
         "cost": cost(run, totals),

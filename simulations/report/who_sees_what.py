@@ -27,12 +27,13 @@ _PRIVATE_METRICS = (
 _EXACT = {"none", "central"}
 
 
-def parties(mode: str, metrics: str = "exact") -> list[dict[str, str]]:
+def parties(mode: str, metrics: str = "exact", unit: str = "user") -> list[dict[str, str]]:
     """List, for each kind of data, what its site, the server and others see in `mode`.
 
     Args:
         mode: `privacy.mode`.
         metrics: `evaluation.metrics`.
+        unit: `privacy.unit`.
 
     Returns:
         Rows with the keys `what`, `site`, `server`, `others`.
@@ -47,7 +48,7 @@ def parties(mode: str, metrics: str = "exact") -> list[dict[str, str]]:
             "others": "nothing",
         },
         {
-            "what": "gradients of one user, which users were sampled",
+            "what": f"gradients and updates of one {unit}, which {unit}s were sampled",
             "site": "its own, in memory only",
             "server": "nothing",
             "others": "nothing",

@@ -9,12 +9,8 @@ import pytest
 import torch
 
 from client.grad_samplers import UnitGradients
-from client.local_training import (
-    learning_rate,
-    local_optimizer,
-    train_plain,
-    train_private,
-)
+from client.local_steps import learning_rate, local_optimizer
+from client.local_training import train_plain, train_private
 from client.private_step import PrivateStep
 from common.adapters import adapter_of, trainable_parameters
 from common.build_recommender import build_recommender

@@ -178,3 +178,26 @@ def test_a_real_site_without_pinned_peers_fails_the_check_of_a_secure_run(
     assert code == 2
     assert "pins no peers" in err
     assert "[peers]" in err
+
+
+def test_a_ledger_of_examples_says_so_wherever_it_is_shown(
+    fedrec_site: Command, folder: Path
+) -> None:
+    (folder / "policy.toml").write_text('unit = "example"\n')
+    policy = policy_of(folder, RunConfig(), is_simulated=False)
+    made = ledger_of(folder, load_site(folder), policy)
+    opened = made.open()
+    opened.enforce(EVENT, 1e-4, 100)
+    opened.charge(("run", 1, "update"), EVENT, b"bytes", {"delta": 1e-4})
+    shown = json.loads(fedrec_site("ledger", "show", "--site", folder, "--json")[1])
+    assert shown["unit"] == "example"
+    assert "weaker than user-level" in shown["unit_note"]
+    text = " ".join(fedrec_site("ledger", "show", "--site", folder)[1].split())
+    assert "per example, add or remove one" in text
+    assert "Example-level privacy is weaker than user-level privacy" in text
+    assert fedrec_site("ledger", "verify", "--site", folder)[0] == 0
+    (folder / "policy.toml").unlink()
+    code, _, err = fedrec_site("ledger", "verify", "--site", folder)
+    assert code == 2
+    assert "charged per example, and cannot be charged per user" in err
+    assert err.count("\n") == 1
