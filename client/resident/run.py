@@ -8,15 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import socket as Socket
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from client.resident.peer_credentials import allowed_uids
 from client.resident.server import AgentServer
-from client.resident.site import ResidentSite
 from client.resident.socket_file import default_socket, listening_socket, only_agent
-from client.site_data import load_site
-from client.start_up import prove_private_step
 from common.config import RunConfig
+from common.site_folder import MANIFEST_FILE, SiteManifest, read_manifest
+
+if TYPE_CHECKING:
+    from client.resident.site import ResidentSite
 
 SITE_LOCK = "agent.lock"
 
@@ -48,16 +51,25 @@ def run_site(folder: Path, config: RunConfig, *, socket: Path | None, group: str
         logging.getLogger(ours).setLevel(logging.INFO)
     with _ended_by_signals():
         folder = folder.resolve()
-        name = load_site(folder).site  # before any file is made in what may be no site
+        # Before any file is made in what may be no site.
+        name = read_manifest(folder / MANIFEST_FILE, SiteManifest).site
         path = (socket or default_socket(name)).absolute()
-        with only_agent(folder / SITE_LOCK, f"site {folder}"):
-            site = ResidentSite(folder)
-            allowed = allowed_uids(site.policy.relay_users)
-            proven = _prove(site, config)
-            with listening_socket(path, group) as listener:
-                logger.info("%s", _greeting(site, path, proven))
-                _warn_if_alone(site)
-                AgentServer(listener, site.answer, allowed).serve()
+        with (
+            only_agent(folder / SITE_LOCK, f"site {folder}"),
+            listening_socket(path, group) as listener,  # who connects early waits
+        ):
+            _serve(folder, path, config, listener)
+
+
+def _serve(folder: Path, path: Path, config: RunConfig, listener: Socket) -> None:
+    from client.resident.site import ResidentSite  # a refusal must not wait for torch
+
+    site = ResidentSite(folder)
+    allowed = allowed_uids(site.policy.relay_users)
+    proven = _prove(site, config)
+    logger.info("%s", _greeting(site, path, proven))
+    _warn_if_alone(site)
+    AgentServer(listener, site.answer, allowed).serve()
 
 
 @contextmanager
@@ -81,6 +93,8 @@ def _prove(site: ResidentSite, config: RunConfig) -> str:
     """Proves the private step, which also loads the model; a run's own proof comes with it."""
     if not config.is_private:
         return "no self-test: privacy.mode=none makes no claim"
+    from client.start_up import prove_private_step
+
     prove_private_step(config, site.data.catalogue)
     return "self-test passed"
 

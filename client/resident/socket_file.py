@@ -65,8 +65,8 @@ def listening_socket(path: Path, group: str | None) -> Iterator[socket.socket]:
 
     Args:
         path: of the socket.
-        group: may connect; it gets the socket, and the folder if that is made here. None:
-            the group of this process.
+        group: name or number; its members may connect. It gets the socket, and the folder
+            if that is made here. None: the group of this process.
 
     Raises:
         SiteAgentError: the path is too long, the folder is open to others, the group is not
@@ -96,7 +96,7 @@ def listening_socket(path: Path, group: str | None) -> Iterator[socket.socket]:
 
 def _gid(group: str) -> int:
     try:
-        return grp.getgrnam(group).gr_gid
+        return int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
     except KeyError:
         raise SiteAgentError(f"group {group!r} is not on this machine; make it first") from None
 
