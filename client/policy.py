@@ -14,6 +14,7 @@ from common.unit_texts import PrivacyUnit
 
 Mode = Literal["none", "local", "distributed", "central"]
 Release = Literal["update", "popularity", "metrics"]
+Uid = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits")]
 
 
@@ -51,6 +52,9 @@ class SitePolicy(BaseModel):
     code_sha256: frozenset[Hash] | None = Field(None, description="bundles to answer")
     code_signers: frozenset[Hash] | None = Field(
         None, description="Ed25519 keys whose signed bundles are answered"
+    )
+    relay_users: frozenset[Annotated[str, Field(min_length=1)] | Uid] = Field(
+        frozenset(), description="users (name or number) beside its own that may ask the agent"
     )
     anchor: str = Field("", description="file for the ledger's anchor; empty: the state folder")
     allow_exact_metrics: bool = Field(False, description="exact metric sums may leave")

@@ -7,6 +7,7 @@ The tree::
     ├── DataError                interactions, items or users cannot be used as they are
     ├── WeightsError             base weights are missing or are not the expected ones
     ├── MessageError             a message between server and site breaks the contract
+    ├── SiteAgentError           the resident site agent cannot be started or reached
     ├── RunFolderError           a run's folder is missing, damaged or cannot be written
     ├── FederationError          the run cannot go on (too few sites, no finite update, …)
     │   └── RoundAbandoned       secure aggregation lost too many sites; nothing was revealed
@@ -68,6 +69,10 @@ class WeightsError(FedrecError):
 
 class MessageError(FedrecError):
     """A message between server and site breaks the contract of `common.messages`."""
+
+
+class SiteAgentError(FedrecError):
+    """The resident site agent cannot be started, reached, or does not answer."""
 
 
 class RunFolderError(FedrecError):
