@@ -120,6 +120,7 @@ class MetricsRelease:
             max_grad_norm=0.0,
             sample_rate=1.0,
             steps=1,
+            unit=self.config.privacy.unit,
             sampling="none",
             divisor=1.0,
             tensors=["sums"],

@@ -154,7 +154,7 @@ class ReplyReader:
                 return self._refusal(message, node, server_round)
             reply = decode(message.content)
             self._remember_site(node, reply.site)
-            if not isinstance(reply, EvaluateReply | SumReply):
+            if not isinstance(reply, EvaluateReply | NoisedMetricsReply | SumReply):
                 self._remember_units(reply.site, reply.declared_units)
         except MessageError as fault:
             return SiteRound(self.site_name(node), "error", _one_line(f"MessageError: {fault}"))
