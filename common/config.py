@@ -56,6 +56,18 @@ class ModelConfig(Section):
     lora_rows: int = Field(4, ge=1, description="candidate rows per unit with a LoRA gradient")
     head: Literal["multi_lag", "bilinear"] = "bilinear"
     head_dim: int = Field(32, ge=2, description="width of the scored space")
+    head_items: int = Field(
+        0, ge=0, description="bilinear: k, codes of their own for the k most popular items"
+    )
+    head_items_scale: float = Field(
+        1.5, gt=0, description="bilinear: length of an item code against the text directions"
+    )
+    head_lags: Literal["each", "mean"] = Field(
+        "each", description="bilinear: one matrix per half-life, or one for the recent mean"
+    )
+    score_terms: Literal["trained", "fixed"] = Field(
+        "trained", description="text similarity, prior, offset and the head's text bias"
+    )
     head_hidden: int = Field(512, ge=0, description="hidden width of the towers' MLPs; 0: linear")
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
