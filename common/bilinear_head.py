@@ -3,9 +3,13 @@
 An item's features are its first p whitened text directions and, for the k most popular
 items, a coordinate of its own (a one-hot code). Which items those are follows from the
 released popularity prior, so it costs no ε, and every site that received the same prior
-picks the same ones. One matrix per lag block learns which features in the history raise
-which features of a candidate: item by item where an item is popular enough to tell, by
-text everywhere.
+picks the same ones. A matrix learns which features in the history raise which features of a
+candidate: item by item where an item is popular enough to tell, by text everywhere.
+
+``per_lag`` has one matrix per half-life. ``symmetric`` has one symmetric matrix S = W + Wᵀ
+for the mean of the recent past: "who watched a, watches b" holds both ways round. Under
+noise that is worth much: the gradient by W is symmetric, so clipping spends nothing on an
+antisymmetric part, and the noise's antisymmetric half drops out of S.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ class ItemRows(NamedTuple):
 
 
 class BilinearHead(nn.Module):
-    """One matrix per lag block over text directions and item codes."""
+    """History against candidate, over text directions and item codes."""
 
     places: torch.Tensor
     profile: torch.Tensor
@@ -43,12 +47,12 @@ class BilinearHead(nn.Module):
         """Builds the head; it starts at zero, so the score starts at the text floor."""
         super().__init__()
         self.dim, self.codes = min(config.head_dim, width), config.head_items
-        self.lags = config.head_lags
+        self.symmetric = config.head_matrix == "symmetric"
         self.scale = 1.0 / math.sqrt(self.dim)
         # Whitened coordinates have about unit variance: a code this long balances the text.
         self.code_length = config.head_items_scale * math.sqrt(self.dim)
         features = self.dim + self.codes
-        blocks = len(HALF_LIVES) if self.lags == "each" else 1
+        blocks = 1 if self.symmetric else len(HALF_LIVES)
         self.mix = nn.Linear(blocks * features, features, bias=False)
         self.text_bias = nn.Linear(self.dim, 1, bias=False)
         self.text_bias.requires_grad_(config.score_terms == "trained")
@@ -86,16 +90,18 @@ class BilinearHead(nn.Module):
         Returns:
             ``[B, m, N]``.
         """
-        item = self.features(candidates)  # [B, N, p + k]
-        user = self.mix(self._user(history, weights))  # [B, m, p + k]
-        bias = self.text_bias(item[..., : self.dim]).transpose(1, 2)  # [B, 1, N]
-        scores: torch.Tensor = torch.matmul(user, item.transpose(1, 2)) * self.scale + bias
-        return scores
+        item = self.features(candidates)  # [B|1, N, p + k]
+        past = self._past(history, weights)  # [B, m, blocks · (p + k)]
+        scores: torch.Tensor = torch.matmul(self.mix(past), item.transpose(1, 2))
+        if self.symmetric:
+            scores = scores + torch.matmul(past, self.mix(item).transpose(1, 2))
+        bias: torch.Tensor = self.text_bias(item[..., : self.dim]).transpose(1, 2)  # [B|1, 1, N]
+        return scores * self.scale + bias
 
-    def _user(self, history: ItemRows, weights: torch.Tensor) -> torch.Tensor:
+    def _past(self, history: ItemRows, weights: torch.Tensor) -> torch.Tensor:
         """``[B, m, blocks · (p + k)]``: a mean per half-life, or one mean's direction."""
         features = self.features(history)
-        if self.lags == "each":
+        if not self.symmetric:
             return torch.einsum("bmlh,bhe->bmle", weights, features).flatten(2)
         mean = torch.einsum("bmlh,l->bmh", weights, self.profile) @ features
         # A long history's mean is short; its direction speaks as loudly as a short one's.

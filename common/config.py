@@ -62,8 +62,8 @@ class ModelConfig(Section):
     head_items_scale: float = Field(
         1.5, gt=0, description="bilinear: length of an item code against the text directions"
     )
-    head_lags: Literal["each", "mean"] = Field(
-        "each", description="bilinear: one matrix per half-life, or one for the recent mean"
+    head_matrix: Literal["per_lag", "symmetric"] = Field(
+        "per_lag", description="bilinear: one per half-life, or one symmetric for recent items"
     )
     score_terms: Literal["trained", "fixed"] = Field(
         "trained", description="text similarity, prior, offset and the head's text bias"

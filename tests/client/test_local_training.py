@@ -80,8 +80,8 @@ def contributions_of(run: RunConfig, count: int) -> list[Contribution]:
         ("ffa", {"head": "multi_lag"}),
         ("ffa", {"head": "bilinear"}),
         ("fedit", {"head": "bilinear"}),
-        ("ffa", {"head_items": 20, "head_lags": "mean", "score_terms": "fixed"}),
-        ("ffa", {"head_items": 20, "head_lags": "each"}),
+        ("ffa", {"head_items": 20, "head_matrix": "symmetric", "score_terms": "fixed"}),
+        ("ffa", {"head_items": 20, "head_matrix": "per_lag"}),
     ],
 )
 def test_per_unit_gradients_equal_an_autograd_loop_over_users(

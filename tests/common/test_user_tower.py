@@ -41,12 +41,12 @@ def moved(model: MultiLagHead | BilinearHead) -> MultiLagHead | BilinearHead:
 
 
 @pytest.mark.parametrize(
-    ("head", "lags", "items"),
-    [("multi_lag", "each", 0), ("bilinear", "each", 0), ("bilinear", "mean", 3)],
+    ("head", "matrix", "items"),
+    [("multi_lag", "per_lag", 0), ("bilinear", "per_lag", 0), ("bilinear", "symmetric", 3)],
 )
-def test_a_unit_is_scored_alone(head: str, lags: str, items: int) -> None:
+def test_a_unit_is_scored_alone(head: str, matrix: str, items: int) -> None:
     torch.manual_seed(0)
-    config = ModelConfig(head=head, head_dim=6, head_hidden=8, head_lags=lags, head_items=items)
+    config = ModelConfig(head=head, head_dim=6, head_hidden=8, head_matrix=matrix, head_items=items)
     model = moved(build_head(10, config))
     model.set_item_prior(torch.arange(7.0))
     history, candidates = torch.randn(3, 5, 10), torch.randn(3, 7, 10)
@@ -71,10 +71,10 @@ def test_the_bilinear_head_starts_at_zero_and_matches_its_formula() -> None:
     torch.testing.assert_close(model(rows(history), weights, rows(candidates))[0, 0], expected)
 
 
-@pytest.mark.parametrize("lags", ["each", "mean"])
-def test_item_codes_match_their_formula(lags: str) -> None:
+@pytest.mark.parametrize("matrix", ["per_lag", "symmetric"])
+def test_item_codes_match_their_formula(matrix: str) -> None:
     torch.manual_seed(1)
-    config = ModelConfig(head_dim=4, head_items=2, head_items_scale=3.0, head_lags=lags)
+    config = ModelConfig(head_dim=4, head_items=2, head_items_scale=3.0, head_matrix=matrix)
     model = BilinearHead(9, config)
     model.set_item_prior(torch.tensor([0.1, 0.9, 0.2, 0.5]))  # codes for items 1 and 3
     history, candidates, weights = torch.randn(1, 3, 9), torch.randn(1, 4, 9), recent([[3]], 3)
@@ -85,10 +85,11 @@ def test_item_codes_match_their_formula(lags: str) -> None:
     past = torch.cat([history[0, :, :4], codes[[3, 0, 1]]], dim=1)
     item = torch.cat([candidates[0, :, :4], codes], dim=1)
     means = weights[0, 0] @ past
-    if lags == "mean":
+    if matrix == "symmetric":
         mean = torch.stack([means[1], means[2], means[3]]).mean(0)
         means = 2.0 * mean / mean.norm()
-    expected = item @ (model.mix.weight @ means.flatten()) / 2.0
+    mix = model.mix.weight + model.mix.weight.T if matrix == "symmetric" else model.mix.weight
+    expected = item @ (mix @ means.flatten()) / 2.0
     expected = expected + candidates[0, :, :4] @ model.text_bias.weight[0]
     torch.testing.assert_close(model(seen, weights, rows(candidates))[0, 0], expected)
 
@@ -104,7 +105,7 @@ def test_codes_go_to_the_most_popular_items_and_ties_to_the_first() -> None:
 
 
 def test_without_any_history_the_codes_add_nothing() -> None:
-    model = BilinearHead(9, ModelConfig(head_dim=4, head_items=3, head_lags="mean"))
+    model = BilinearHead(9, ModelConfig(head_dim=4, head_items=3, head_matrix="symmetric"))
     moved(model)
     model.set_item_prior(torch.zeros(4))
     with torch.no_grad():
