@@ -57,7 +57,19 @@ class ModelConfig(Section):
     lora_rank: int = Field(4, ge=1, le=256)
     lora_rows: int = Field(4, ge=1, description="candidate rows per unit with a LoRA gradient")
     head: Literal["multi_lag", "bilinear"] = "bilinear"
-    head_dim: int = Field(32, ge=2, description="width of the scored space")
+    head_dim: int = Field(64, ge=2, description="width of the scored space")
+    head_items: int = Field(
+        400, ge=0, description="bilinear: k, codes of their own for the k most popular items"
+    )
+    head_items_scale: float = Field(
+        4.0, gt=0, description="bilinear: length of an item code against the text directions"
+    )
+    head_matrix: Literal["per_lag", "symmetric"] = Field(
+        "symmetric", description="bilinear: one per half-life, or one symmetric for recent items"
+    )
+    score_terms: Literal["trained", "fixed"] = Field(
+        "fixed", description="text similarity, prior, offset and the head's text bias"
+    )
     head_hidden: int = Field(512, ge=0, description="hidden width of the towers' MLPs; 0: linear")
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
@@ -69,7 +81,8 @@ class PrivacyConfig(Section):
     """The claim to be made and the mechanism that keeps it."""
 
     mode: Literal["none", "local", "distributed", "central"] = Field(
-        "local", description="who adds the noise: nobody, each site, all sites together, the server"
+        "distributed",
+        description="who adds the noise: nobody, each site, all sites together, the server",
     )
     unit: PrivacyUnit = Field(
         "user", description="the privacy unit; example (one interaction and its history) is weaker"
@@ -89,7 +102,7 @@ class PrivacyConfig(Section):
         description="what of a unit is clipped: its gradient (DP-SGD), or its whole local update "
         "(DP-FedAvg)",
     )
-    max_grad_norm: float = Field(0.1, gt=0, description="C, over all trainable tensors jointly")
+    max_grad_norm: float = Field(1.0, gt=0, description="C, over all trainable tensors jointly")
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
     negatives_per_unit: int = Field(200, ge=1, description="K, drawn inside the unit")
@@ -108,16 +121,16 @@ class PrivacyConfig(Section):
 class FederationConfig(Section):
     """Rounds, local work, and how the server combines updates."""
 
-    rounds: int = Field(6, ge=1)
+    rounds: int = Field(4, ge=1)
     local_steps: int = Field(1, ge=1, description="steps per site and round")
     units_per_step: int = Field(32, ge=1, description="mode none: units per step, shuffled")
     local_optimizer: Literal["sgd", "adam"] = "sgd"
-    local_lr: float = Field(4.0, gt=0)
+    local_lr: float = Field(4.7, gt=0)
     lr_schedule: Literal["constant", "cosine"] = Field(
         "constant", description="of local_lr over server rounds; cosine falls towards 0"
     )
     weight_decay: float = Field(0.0, ge=0, description="local adam only")
-    lora_lr_scale: float = Field(0.1, gt=0, description="LoRA's step size relative to local_lr")
+    lora_lr_scale: float = Field(0.01, gt=0, description="LoRA's step size relative to local_lr")
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
     server_lr: float = Field(1.0, gt=0)
     server_momentum: float = Field(0.9, ge=0, lt=1)

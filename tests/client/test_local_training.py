@@ -71,12 +71,19 @@ def contributions_of(run: RunConfig, count: int) -> list[Contribution]:
 
 @pytest.mark.parametrize("objective", ["ranking", "click", "rating"])
 @pytest.mark.parametrize(
-    ("adapter", "head"), [("ffa", "multi_lag"), ("ffa", "bilinear"), ("fedit", "bilinear")]
+    ("adapter", "head"),
+    [
+        ("ffa", {"head": "multi_lag"}),
+        ("ffa", {"head": "bilinear"}),
+        ("fedit", {"head": "bilinear"}),
+        ("ffa", {"head_items": 20, "head_matrix": "symmetric", "score_terms": "fixed"}),
+        ("ffa", {"head_items": 20, "head_matrix": "per_lag"}),
+    ],
 )
 def test_per_unit_gradients_equal_an_autograd_loop_over_users(
-    objective: str, adapter: str, head: str
+    objective: str, adapter: str, head: dict[str, object]
 ) -> None:
-    run = config(model={"objective": objective, "adapter": adapter, "head": head})
+    run = config(model={"objective": objective, "adapter": adapter, **head})
     recommender = recommender_of(run)
     contributions = contributions_of(run, 5)
 
