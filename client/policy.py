@@ -33,7 +33,9 @@ class SitePolicy(BaseModel):
     max_delta_per_run: float | None = Field(None, gt=0, lt=1, description="δ of one run")
     unit: PrivacyUnit = Field("user", description="the privacy unit; example is the weaker one")
     allowed_modes: frozenset[Mode] = Field(
-        frozenset({"local"}), min_length=1, description="values of privacy.mode"
+        frozenset({"local", "distributed"}),
+        min_length=1,
+        description="values of privacy.mode",
     )
     min_noise_multiplier: float = Field(0.0, ge=0, description="least σ of any release")
     min_participants: int = Field(

@@ -10,7 +10,14 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from common.adapters import Adapter, shapes
-from common.config import DataConfig, EvaluationConfig, FederationConfig, ModelConfig, RunConfig
+from common.config import (
+    DataConfig,
+    EvaluationConfig,
+    FederationConfig,
+    ModelConfig,
+    PrivacyConfig,
+    RunConfig,
+)
 from common.messages import (
     EvaluateReply,
     PopularityReply,
@@ -43,6 +50,7 @@ def small_config(sites: int = 3, **federation: Any) -> RunConfig:
     return RunConfig(
         data=DataConfig(dataset="synthetic", sites=sites),
         model=ModelConfig(popularity_prior=False),
+        privacy=PrivacyConfig(mode="local"),
         federation=FederationConfig(**{"min_sites": min(2, sites)} | federation),
         evaluation=EvaluationConfig(every=0),
     )

@@ -25,8 +25,14 @@ DATASET = synthetic_dataset()
 
 
 def config(**sections: dict[str, object]) -> RunConfig:
-    model = {"head_dim": 6, "head_hidden": 0, "lora_layers": 2, "lora_rank": 2, "lora_rows": 4}
-    privacy = {"targets_per_unit": 4, "negatives_per_unit": 7, "noise_multiplier": 1.0}
+    model = {"head_dim": 6, "head_items": 0, "lora_layers": 2, "lora_rank": 2, "lora_rows": 4}
+    model |= {"head_matrix": "per_lag", "score_terms": "trained", "head_hidden": 0}
+    privacy = {
+        "mode": "local",
+        "targets_per_unit": 4,
+        "negatives_per_unit": 7,
+        "noise_multiplier": 1.0,
+    }
     return RunConfig(
         model=ModelConfig(**{**model, **sections.get("model", {})}),
         privacy=PrivacyConfig(**{**privacy, **sections.get("privacy", {})}),

@@ -87,8 +87,10 @@ def make_config(tmp_path: Path) -> Iterator[Callable[..., RunConfig]]:
     def make(metrics: str = "private", sigma: float = SIGMA, **privacy: object) -> RunConfig:
         return RunConfig(
             data=DataConfig(dataset="synthetic", sites=2, sites_folder=str(folder)),
-            model=ModelConfig(head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=4),
-            privacy=PrivacyConfig(targets_per_unit=3, negatives_per_unit=6, **privacy),
+            model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=4),
+            privacy=PrivacyConfig(
+                **{"mode": "local", "targets_per_unit": 3, "negatives_per_unit": 6} | privacy
+            ),
             federation=FederationConfig(rounds=2, local_lr=0.1),
             evaluation=EvaluationConfig(metrics=metrics, metrics_noise_multiplier=sigma),
         )

@@ -19,10 +19,17 @@ CATALOGUE = synthetic_dataset().catalogue
 
 def config(seed_key: int, **model: object) -> RunConfig:
     """`seed_key` makes configurations distinct, so that no proof is remembered."""
-    small = {"head_dim": 4, "head_hidden": 0, "lora_layers": 1, "lora_rank": 2, "lora_rows": 4}
+    small = {
+        "head_dim": 4,
+        "head_items": 0,
+        "head_hidden": 0,
+        "lora_layers": 1,
+        "lora_rank": 2,
+        "lora_rows": 4,
+    }
     return RunConfig(
         model=ModelConfig(**{**small, **model}),
-        privacy=PrivacyConfig(noise_multiplier=1.0 + seed_key / 100),
+        privacy=PrivacyConfig(mode="local", noise_multiplier=1.0 + seed_key / 100),
     )
 
 

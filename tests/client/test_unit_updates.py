@@ -37,8 +37,8 @@ def config(
 ) -> RunConfig:
     settings = {"targets_per_unit": 4, "negatives_per_unit": 7, "noise_multiplier": 1.0} | privacy
     return RunConfig(
-        model=ModelConfig(head_dim=4, head_hidden=0, lora_layers=1, lora_rank=2, lora_rows=4),
-        privacy=PrivacyConfig(clipping="update", max_grad_norm=bound, **settings),
+        model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=4),
+        privacy=PrivacyConfig(mode="local", clipping="update", max_grad_norm=bound, **settings),
         federation=FederationConfig(
             local_steps=steps, local_lr=0.05, local_optimizer=optimizer, rounds=5
         ),

@@ -54,7 +54,7 @@ def test_all_faults_of_all_sources_at_once(write_scenario: WriteScenario) -> Non
         ('engine.kind must be one of inprocess, flower, got "gpu" in the run config', "inprocess"),
         ("privacy.noise_multiplier must be a number above 0 or auto, got -1 in --set", "auto"),
         ("data.sites must be a whole number of at least 1, got 0 in --set", "10"),
-        ('federation.rounds must be a whole number of at least 1, got "1O" in --set', "default 6"),
+        ('federation.rounds must be a whole number of at least 1, got "1O" in --set', "default 4"),
         ('--set "x" is not of the form section.key=value', "write for instance"),
         ("model.dropout must be 0 in a private mode, got 0.3", "set model.dropout=0"),
     ]
@@ -206,6 +206,7 @@ def test_toml_round_trip(
     flat = {
         "data.sites": sites,
         "data.dataset": dataset,
+        "privacy.mode": "local",
         "privacy.target_epsilon": epsilon,
         "privacy.noise_multiplier": sigma,
     }

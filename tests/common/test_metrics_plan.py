@@ -14,7 +14,7 @@ from common.privacy_events import GaussianEvent
 
 def config(metrics: str = "private", every: int = 2, **privacy: object) -> RunConfig:
     return RunConfig(
-        privacy=PrivacyConfig(**{"target_epsilon": 8.0, **privacy}),
+        privacy=PrivacyConfig(**{"mode": "local", "target_epsilon": 8.0, **privacy}),
         federation=FederationConfig(rounds=5),
         evaluation=EvaluationConfig(every=every, metrics=metrics, metrics_noise_multiplier=5.0),
     )

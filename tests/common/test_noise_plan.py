@@ -20,7 +20,7 @@ from common.noise_plan import (
 def test_the_whole_run_fits_the_target(prior: bool, sample_rate: float) -> None:
     run = RunConfig(
         model=ModelConfig(popularity_prior=prior),
-        privacy=PrivacyConfig(target_epsilon=3.0, sample_rate=sample_rate),
+        privacy=PrivacyConfig(mode="local", target_epsilon=3.0, sample_rate=sample_rate),
         federation=FederationConfig(rounds=7, local_steps=2),
     )
     event = round_event(run)
@@ -49,5 +49,5 @@ def test_a_popularity_release_over_budget_is_refused() -> None:
 
 
 def test_popularity_noise_adds_up_over_sites() -> None:
-    run = RunConfig(privacy=PrivacyConfig(popularity_noise_multiplier=2.0))
+    run = RunConfig(privacy=PrivacyConfig(mode="local", popularity_noise_multiplier=2.0))
     assert popularity_deviation(run, 9) == pytest.approx(6.0)

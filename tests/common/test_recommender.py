@@ -27,7 +27,9 @@ CATALOGUE = Catalogue(tuple("abcd"), TEXTS, ((),) * 4)
 
 
 def config(**model: object) -> RunConfig:
-    return RunConfig(model=ModelConfig(head_dim=8, head_hidden=0, **model))
+    return RunConfig(
+        model=ModelConfig(**{"head_dim": 8, "head_items": 0, "head_hidden": 0} | model)
+    )
 
 
 def test_prefix_and_top_layers_equal_the_whole_bert() -> None:

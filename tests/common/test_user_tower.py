@@ -60,7 +60,8 @@ def test_a_unit_is_scored_alone(head: str, matrix: str, items: int) -> None:
 
 
 def test_the_bilinear_head_starts_at_zero_and_matches_its_formula() -> None:
-    model = BilinearHead(9, ModelConfig(head="bilinear", head_dim=4))
+    config = ModelConfig(head_dim=4, head_items=0, head_matrix="per_lag", score_terms="trained")
+    model = BilinearHead(9, config)
     history, candidates = torch.randn(1, 3, 9), torch.randn(1, 2, 9)
     weights = recent([[3]], 3)
     assert model(rows(history), weights, rows(candidates)).abs().max() == 0

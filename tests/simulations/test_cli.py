@@ -25,6 +25,8 @@ REPOSITORY = Path(cli.__file__).resolve().parent.parent
 TINY = [
     "--set=data.dataset=synthetic",
     "--set=data.sites=2",
+    "--set=privacy.mode=local",
+    "--set=model.head_items=0",
     "--set=federation.rounds=2",
     "--set=privacy.targets_per_unit=2",
     "--set=privacy.negatives_per_unit=4",

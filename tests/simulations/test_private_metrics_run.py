@@ -31,7 +31,7 @@ def test_the_total_of_a_run_with_private_metrics(
     monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
     config = RunConfig(
         data=DataConfig(dataset="synthetic", sites=3),
-        model=ModelConfig(head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=2),
+        model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=2),
         privacy=PrivacyConfig(
             mode=mode, targets_per_unit=2, negatives_per_unit=4, max_dropouts=0, max_colluders=1
         ),

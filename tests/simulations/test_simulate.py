@@ -32,9 +32,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def config(**sections: dict[str, object]) -> RunConfig:
     return RunConfig(
         data=DataConfig(**{"dataset": "synthetic", "sites": 3, **sections.get("data", {})}),
-        model=ModelConfig(head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=2),
+        model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=2),
         privacy=PrivacyConfig(
-            **{"targets_per_unit": 2, "negatives_per_unit": 4, **sections.get("privacy", {})}
+            **{"mode": "local", "targets_per_unit": 2, "negatives_per_unit": 4}
+            | sections.get("privacy", {})
         ),
         federation=FederationConfig(
             **{"rounds": 3, "local_lr": 0.1, **sections.get("federation", {})}

@@ -53,8 +53,10 @@ allow_seeded_noise = true
 def make_config(sites: Path) -> RunConfig:
     return RunConfig(
         data=DataConfig(dataset="synthetic", sites=2, sites_folder=str(sites)),
-        model=ModelConfig(head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=4),
-        privacy=PrivacyConfig(insecure_seeded_noise=True, targets_per_unit=2, negatives_per_unit=8),
+        model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=4),
+        privacy=PrivacyConfig(
+            mode="local", insecure_seeded_noise=True, targets_per_unit=2, negatives_per_unit=8
+        ),
         federation=FederationConfig(rounds=2, min_sites=2, round_deadline_s=300.0, local_lr=0.1),
         evaluation=EvaluationConfig(every=0),
         engine=EngineConfig(threads=1),

@@ -52,8 +52,9 @@ relay_users = [{UID}]
 """
 CONFIG = RunConfig(
     data=DataConfig(dataset="synthetic", sites=2),
-    model=ModelConfig(head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=4),
+    model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=4),
     privacy=PrivacyConfig(
+        mode="local",
         target_epsilon=2.0,
         targets_per_unit=3,
         negatives_per_unit=6,

@@ -43,9 +43,9 @@ def make_config(**model: Any) -> RunConfig:
     return RunConfig(
         data=DataConfig(dataset="synthetic", sites=2, sites_folder="/elsewhere"),
         model=ModelConfig(
-            head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=4, **model
+            head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=4, **model
         ),
-        privacy=PrivacyConfig(targets_per_unit=3, negatives_per_unit=6),
+        privacy=PrivacyConfig(mode="local", targets_per_unit=3, negatives_per_unit=6),
         federation=FederationConfig(rounds=2, local_lr=0.1),
     )
 

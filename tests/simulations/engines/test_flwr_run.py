@@ -18,7 +18,8 @@ from simulations.partition import write_site_folders
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SMALL = (
-    "data.dataset='synthetic' data.sites=2 model.lora_layers=1 model.head='bilinear' "
+    "data.dataset='synthetic' data.sites=3 privacy.max_dropouts=0 model.head_items=8 "
+    "model.lora_layers=1 model.head='bilinear' "
     "model.head_dim=4 model.lora_rows=2 privacy.targets_per_unit=2 "
     "privacy.negatives_per_unit=4 federation.rounds=2 evaluation.every=0"
 )
