@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 
 import client.site_sums
 from client.agent import SiteAgent, agent_for, forget_agents
@@ -24,11 +24,19 @@ from common.initial_adapter import adapter_shapes, initial_adapter
 from common.message_records import META
 from common.messages import SUM_QUERY, SumReply, SumRequest, decode_sum_reply, encode_sum_request
 from common.progress import SilentListener
+from common.secagg.messages import (
+    KeyAdvert,
+    MaskedInput,
+    ShareUpload,
+    SurvivorSignature,
+    UnmaskShares,
+)
 from common.secagg.modular import Residues
 from common.secagg.quantisation import QuantisationPlan
-from common.sum_plan import popularity_plan, update_plan
+from common.sum_plan import popularity_plan, round_spec, update_plan
 from server.reply_reading import ReplyReader
 from server.round_record import RoundOutcome
+from server.secagg_coordinator import SecAggCoordinator
 from server.sum_rounds import SumRounds
 from simulations.inprocess_grid import FIRST_NODE_ID, InProcessGrid
 from simulations.partition import write_site_folders
@@ -36,6 +44,13 @@ from simulations.synthetic import synthetic_dataset
 
 ITEMS = 30
 STAGES = ("advertise", "share_keys", "mask_input", "sign_survivors", "unmask")
+MESSAGES: dict[str, Any] = dict(
+    zip(
+        STAGES,
+        (KeyAdvert, ShareUpload, MaskedInput, SurvivorSignature, UnmaskShares),
+        strict=True,
+    )
+)
 NO_PRIOR = np.zeros(0, dtype=np.float32)
 RUN = "r"
 
@@ -149,14 +164,18 @@ class SumFederation:
 
     def answered(self, site: str, request: SumRequest) -> SumReply:
         """What the site answers over `client.answering`; the test fails if it refuses."""
-        content = answer(
+        content = self.answer(site, request)
+        return decode_sum_reply(content, asked=request, limit=2**24)
+
+    def answer(self, site: str, request: SumRequest) -> RecordDict:
+        """The record that the site answers with."""
+        return answer(
             SUM_QUERY,
             str(request.server_round),
             encode_sum_request(request),
             self.config.to_flat(),
             {"partition-id": int(site[-4:])},
         )
-        return decode_sum_reply(content, asked=request, limit=2**24)
 
 
 class Captured(dict[tuple[str, int], Residues]):
@@ -199,3 +218,64 @@ def plain_total(vectors: Iterable[Residues], bits: int) -> list[int]:
 
 def signed(total: Iterable[int], bits: int) -> list[int]:
     return [value - 2**bits if value >= 2 ** (bits - 1) else value for value in total]
+
+
+class Walk:
+    """The server's side of one round by hand, a stage at a time, over `client.answering`.
+
+    Attributes:
+        stage: the one that is due.
+        payloads: what each site gets at that stage.
+        total: the sum, when all stages are over.
+    """
+
+    def __init__(self, federation: SumFederation, server_round: int = 0) -> None:
+        self.federation, self.server_round = federation, server_round
+        request = federation.request("site-0000", "advertise", server_round=server_round)
+        self.plan = federation.plan(request)
+        self.spec = round_spec(
+            federation.config, federation.run, server_round, federation.names, self.plan
+        )
+        identities = {
+            name: bytes.fromhex(federation.agent(name).ledger.identity.public_key)
+            for name in federation.names
+        }
+        self._server = SecAggCoordinator(self.spec, identities)
+        self._due = iter(STAGES)
+        self.stage = next(self._due)
+        self.payloads: dict[str, bytes] = dict.fromkeys(federation.names, b"")
+        self.total: Residues | None = None
+
+    def request(self, site: str, payload: bytes | None = None) -> SumRequest:
+        """What the honest server sends `site` at this stage; or `payload` instead."""
+        sent = self.payloads[site] if payload is None else payload
+        return self.federation.request(site, self.stage, sent, server_round=self.server_round)
+
+    def ask(self, sites: Iterable[str] | None = None) -> dict[str, SumReply]:
+        asked = self.payloads if sites is None else sites
+        return {site: self.federation.answered(site, self.request(site)) for site in asked}
+
+    def take(self, replies: Mapping[str, SumReply]) -> None:
+        """Moves on to the next stage."""
+        server, stage = self._server, self.stage
+        messages = [MESSAGES[stage].decode(reply.payload) for reply in replies.values()]
+        self.stage = next(self._due, "over")
+        if stage == "advertise":
+            keys = server.receive_adverts(messages).encode()
+            self.payloads = dict.fromkeys(server.present, keys)
+        elif stage == "share_keys":
+            deliveries = server.receive_shares(messages)
+            self.payloads = {site: each.encode() for site, each in deliveries.items()}
+        elif stage == "mask_input":
+            survivors = server.receive_inputs(messages)
+            self.payloads = dict.fromkeys(survivors.survivors, survivors.encode())
+        elif stage == "sign_survivors":
+            signatures = server.receive_signatures(messages).encode()
+            self.payloads = dict.fromkeys(server.present, signatures)
+        else:
+            self.total, self.payloads = server.receive_unmask(messages), {}
+
+    def to(self, stage: str) -> None:
+        """Goes on, all sites answering, until `stage` is due ("over": to the end)."""
+        while self.stage != stage:
+            self.take(self.ask())

@@ -16,19 +16,14 @@ from client.release import unit_popularity
 from common.discrete_noise import masked_sum_input
 from common.privacy_events import DistributedGaussianEvent
 from common.randomness import seeded_source
-from common.secagg.messages import (
-    KeyAdvert,
-    MaskedInput,
-    ShareUpload,
-    SurvivorSignature,
-    UnmaskShares,
-)
+from common.secagg.messages import KeyAdvert, MaskedInput
 from common.secagg.quantisation import QuantisationPlan
 from common.sum_plan import round_spec
 from server.round_record import RoundOutcome
 from tests.secagg_transcript import strip
 from tests.sum_federation import (
     ITEMS,
+    MESSAGES,
     STAGES,
     SumFederation,
     capture_inputs,
@@ -45,7 +40,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
     pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning"),
 ]
-MESSAGES = (KeyAdvert, ShareUpload, MaskedInput, SurvivorSignature, UnmaskShares)
 
 
 @pytest.fixture(autouse=True)
@@ -224,9 +218,8 @@ def transcript(federation: SumFederation, server_round: int = 0) -> tuple[Any, l
     request = federation.request("site-0000", "advertise", server_round=server_round)
     plan = federation.plan(request)
     spec = round_spec(federation.config, request.run, server_round, federation.names, plan)
-    kinds = dict(zip(STAGES, MESSAGES, strict=True))
     return spec, [
-        kinds[reply["stage"]].decode(reply["payload"])
+        MESSAGES[reply["stage"]].decode(reply["payload"])
         for asked, reply in federation.grid.seen
         if asked.get("server_round") == server_round and asked["kind"] == "sum_request"
     ]
