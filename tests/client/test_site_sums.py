@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,10 +219,8 @@ def test_two_requests_at_once_are_answered_from_one_state_only_once(
 
     def together(*arguments: Any) -> Any:
         found = real(*arguments)
-        try:
+        with suppress(threading.BrokenBarrierError):
             barrier.wait()  # both have read the state, unless one of them is kept waiting
-        except threading.BrokenBarrierError:
-            pass
         return found
 
     monkeypatch.setattr(SumStore, "open_round", together)
