@@ -59,15 +59,17 @@ def site_name(at: int) -> str:
     return f"site-{at:04d}"
 
 
-def written_sites(folder: Path, sites: int, users: int | None = None) -> Path:
+def written_sites(folder: Path, sites: int, users: int | None = None, items: int = ITEMS) -> Path:
     """Folders of `sites` sites, two users each unless told otherwise."""
     data = DataConfig(dataset="synthetic", sites=sites)
-    dataset = synthetic_dataset(users=users or 2 * sites, items=ITEMS)
+    dataset = synthetic_dataset(users=users or 2 * sites, items=items)
     write_site_folders(dataset, data, folder)
     return folder
 
 
-def sum_config(folder: Path, sites: int, *, rounds: int = 2, **privacy: Any) -> RunConfig:
+def sum_config(
+    folder: Path, sites: int, *, rounds: int = 2, head_dim: int = 4, **privacy: Any
+) -> RunConfig:
     """A run whose model is as small as it can be."""
     fields = {
         "mode": "distributed", "targets_per_unit": 2, "negatives_per_unit": 4,
@@ -75,7 +77,9 @@ def sum_config(folder: Path, sites: int, *, rounds: int = 2, **privacy: Any) -> 
     }  # fmt: skip
     return RunConfig(
         data=DataConfig(dataset="synthetic", sites=sites, sites_folder=str(folder)),
-        model=ModelConfig(head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=2),
+        model=ModelConfig(
+            head="bilinear", head_dim=head_dim, lora_layers=1, lora_rank=2, lora_rows=2
+        ),
         privacy=PrivacyConfig(**(fields | privacy)),
         federation=FederationConfig(rounds=rounds, local_lr=0.1),
     )
@@ -132,7 +136,7 @@ class SumFederation:
 
     def plan(self, request: SumRequest) -> QuantisationPlan:
         if request.purpose == "popularity":
-            return popularity_plan(self.config, ITEMS)
+            return popularity_plan(self.config, self.sums.roster.items or ITEMS)
         return update_plan(self.config, size(self.shapes))
 
     def agent(self, site: str) -> SiteAgent:
