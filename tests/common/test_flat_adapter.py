@@ -10,15 +10,12 @@ from hypothesis.extra import numpy as stn
 
 from common.flat_adapter import flatten, size, unflatten
 
-TENSORS = st.dictionaries(
-    st.text(min_size=1, max_size=5),
-    stn.arrays(
-        np.float32,
-        stn.array_shapes(min_dims=0, max_dims=3, max_side=4),
-        elements=st.floats(-9, 9, width=32),
-    ),
-    max_size=5,
-
+NUMBERS = stn.arrays(
+    np.float32,
+    stn.array_shapes(min_dims=0, max_dims=3, max_side=4),
+    elements=st.floats(-9, 9, width=32),
+)
+TENSORS = st.dictionaries(st.text(min_size=1, max_size=5), NUMBERS, max_size=5)
 
 
 @given(TENSORS)
