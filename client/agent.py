@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from client.evaluation import evaluate_users
+from client.evaluation import metrics_by_user
 from client.ledger import Ledger
 from client.local_training import sampled_unit_sum, train_plain, train_private
+from client.metrics_release import MetricsRelease, UserMetrics
 from client.peers import secagg_pins
 from client.policy import SitePolicy
 from client.release import (
@@ -45,6 +46,7 @@ from common.messages import (
     EnrolRequest,
     EvaluateReply,
     EvaluateRequest,
+    NoisedMetricsReply,
     PopularityReply,
     PopularityRequest,
     SumReply,
@@ -56,7 +58,7 @@ from common.noise_plan import popularity_event, round_event
 from common.privacy_units import Unit, make_units
 from common.randomness import RandomSource, secure_source, seeded_source
 from common.recommender import Recommender
-from common.release_record import COUNTS_TENSOR, ReleaseRecord, counts_payload, payload_sha256
+from common.release_record import COUNTS_TENSOR, counts_payload
 
 
 class SiteAgent:
@@ -76,7 +78,9 @@ class SiteAgent:
         self.policy = policy
         self.ledger = ledger
         self.splits = data.splits(config.data.split, config.data.seed)
-        self.units: list[Unit] = make_units(self.splits, max_history=config.model.max_history)
+        self.units: list[Unit] = make_units(
+            self.splits, max_history=config.model.max_history, unit=config.privacy.unit
+        )
         self._sums = SiteSums(
             SumLedger(data, config, policy, ledger),
             lambda: secagg_pins(data, policy, ledger),
@@ -111,7 +115,7 @@ class SiteAgent:
             config_sha256=request.config_sha256,
             counts=tensors[COUNTS_TENSOR],
             release=record,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
         )
 
     def train(self, request: TrainRequest) -> TrainReply:
@@ -121,7 +125,8 @@ class SiteAgent:
 
     def _train(self, request: TrainRequest) -> TrainReply:
         self._check(request.config_sha256)
-        expected = self.data.declared_units * self.config.privacy.sample_rate
+        declared = self.data.declared(self.config.privacy.unit)
+        expected = declared * self.config.privacy.sample_rate
         plan = ReleasePlan(
             request.run,
             request.server_round,
@@ -142,7 +147,7 @@ class SiteAgent:
             config_sha256=request.config_sha256,
             update=tensors,
             release=record,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
         )
 
     def enrol(self, request: EnrolRequest) -> EnrolReply:
@@ -154,7 +159,7 @@ class SiteAgent:
             site=self.data.site,
             config_sha256=request.config_sha256,
             identity=self.ledger.identity.public_key,
-            declared_units=self.data.declared_units,
+            declared_units=self.data.declared(self.config.privacy.unit),
             catalogue_size=len(catalogue),
             catalogue_sha256=catalogue.sha256,
         )
@@ -165,42 +170,20 @@ class SiteAgent:
             self._check(request.config_sha256)
             return self._sums.answer(request, adapter_shapes(self.config))
 
-    def evaluate(self, request: EvaluateRequest) -> EvaluateReply:
-        """Answers exact metric sums, where the policy lets them leave (lab only)."""
+    def evaluate(self, request: EvaluateRequest) -> EvaluateReply | NoisedMetricsReply:
+        """Answers about metrics: exact sums (lab only), or noised and charged ones."""
         with self._refusals_entered(request.run, request.server_round, "metrics"):
-            return self._evaluate(request)
+            self._check(request.config_sha256)
+            release = MetricsRelease(self.data, self.config, self.policy, self.ledger)
+            return release.answer(
+                request,
+                measure=lambda: self._measured(request),
+                noise=lambda: self._source(f"metrics:{request.stage}", request.server_round),
+            )
 
-    def _evaluate(self, request: EvaluateRequest) -> EvaluateReply:
-        self._check(request.config_sha256)
-        self.policy.check_metrics()
+    def _measured(self, request: EvaluateRequest) -> UserMetrics:
         recommender = self._loaded(request.adapter, request.item_prior)
-        sums = evaluate_users(recommender, self.splits, request.stage)
-        payload: Adapter = {"sums": np.array(list(vars(sums).values()), dtype=np.float32)}
-        record = ReleaseRecord(
-            site=self.data.site,
-            run=request.run,
-            server_round=request.server_round,
-            kind="metrics",
-            mode=self.config.privacy.mode,
-            mechanism="exact_lab_only",
-            noise_multiplier=0.0,
-            max_grad_norm=0.0,
-            sample_rate=1.0,
-            steps=1,
-            sampling="none",
-            divisor=1.0,
-            tensors=["sums"],
-            bytes=payload["sums"].nbytes,
-            payload_sha256=payload_sha256(payload),
-            delta=self.config.privacy.target_delta,
-        )
-        return EvaluateReply(
-            site=self.data.site,
-            server_round=request.server_round,
-            config_sha256=request.config_sha256,
-            sums=sums,
-            release=record,
-        )
+        return metrics_by_user(recommender, self.splits, request.stage)
 
     @contextmanager
     def _refusals_entered(self, run: str, server_round: int, kind: str) -> Iterator[None]:
@@ -218,6 +201,7 @@ class SiteAgent:
                 f"{self.config.sha256()[:12]}…; start both with the same configuration"
             )
         self.policy.check_run(self.config)
+        self.data.declared(self.config.privacy.unit)
         if self.policy.base_weights_sha256 is not None:
             self.policy.check_base_weights(resolve_base_weights(self.config.model.weights).sha256)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from flwr.app import RecordDict, UserConfig
 
 from client.agent import SiteAgent, agent_for
+from client.refusal_reply import refusal_reply
 from common.config import RunConfig
 from common.config_loading import load_config
 from common.errors import FedrecError, MessageError, Refusal
@@ -20,7 +21,7 @@ from common.messages import (
     ENROL_QUERY,
     POPULARITY_QUERY,
     SUM_QUERY,
-    RefusalReply,
+    NoisedMetricsReply,
     decode_enrol_request,
     decode_evaluate_request,
     decode_popularity_request,
@@ -28,8 +29,8 @@ from common.messages import (
     decode_train_request,
     encode_enrol_reply,
     encode_evaluate_reply,
+    encode_noised_metrics_reply,
     encode_popularity_reply,
-    encode_refusal,
     encode_sum_reply,
     encode_train_reply,
 )
@@ -46,11 +47,10 @@ def answer(
     run_config: UserConfig,
     node_config: Mapping[str, object],
 ) -> RecordDict:
-    """What a site answers: what its handler encodes, or a refusal with one line.
+    """What a site answers in the ClientApp's own process; see `answer_by`.
 
-    What leaves a deployed site in a refusal is only text that is known to hold no data:
-    that of a refusal or of a broken message. A simulated node (it has a `partition-id`)
-    sends the line of every error that fedrec raises on purpose.
+    A simulated node (it has a `partition-id`) sends the line of every error that fedrec
+    raises on purpose.
 
     Args:
         message_type: Flower's type of the message, a key of `HANDLERS`.
@@ -59,19 +59,51 @@ def answer(
         run_config: the run's configuration as Flower carries it.
         node_config: of this node; see `client.agent.agent_for`.
     """
-    site = ""
-    try:
+
+    def find_agent() -> tuple[SiteAgent, RunConfig]:
         config = load_config(flat=run_config)
-        agent = agent_for(node_config, config)
+        return agent_for(node_config, config), config
+
+    tells_all = "partition-id" in node_config
+    return answer_by(find_agent, message_type, group, content, tells_all=tells_all)
+
+
+def answer_by(
+    find_agent: Callable[[], tuple[SiteAgent, RunConfig]],
+    message_type: str,
+    group: str,
+    content: RecordDict,
+    *,
+    site: str = "",
+    tells_all: bool = False,
+) -> RecordDict:
+    """What a site answers: what its handler encodes, or a refusal with one line.
+
+    What leaves a site in a refusal is only text that is known to hold no data: that of a
+    refusal or of a broken message.
+
+    Args:
+        find_agent: the agent that is asked, and the checked configuration of the run.
+        message_type: Flower's type of the message, a key of `HANDLERS`.
+        group: the message's group, the number of its round.
+        content: the message's content.
+        site: the site's name, if it is known before the agent is.
+        tells_all: whether the line of every error that fedrec raises on purpose may leave.
+    """
+    try:
+        agent, config = find_agent()
         site = agent.data.site
+        if message_type not in HANDLERS:
+            raise MessageError(f"this site answers no messages of type {message_type[:80]!a}")
         return HANDLERS[message_type](agent, config, content)
     except FedrecError as fault:
         logger.warning("%s: %s", type(fault).__name__, fault)
-        may_leave = isinstance(fault, Refusal | MessageError) or "partition-id" in node_config
-        return _refusal(group, site, fault, str(fault) if may_leave else None)
+        if tells_all or isinstance(fault, Refusal | MessageError):
+            return refusal_reply(group, site, fault, str(fault))
+        return refusal_reply(group, site, fault)
     except Exception as fault:
-        logger.exception("unexpected failure while answering %s", message_type)
-        return _refusal(group, site, fault, None)
+        logger.exception("unexpected failure while answering %a", message_type[:80])
+        return refusal_reply(group, site, fault)
 
 
 def _popularity(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordDict:
@@ -90,7 +122,10 @@ def _evaluate(agent: SiteAgent, config: RunConfig, content: RecordDict) -> Recor
     request = decode_evaluate_request(
         content, config_sha256=config.sha256(), shapes=adapter_shapes(config)
     )
-    return encode_evaluate_reply(agent.evaluate(request))
+    reply = agent.evaluate(request)
+    if isinstance(reply, NoisedMetricsReply):
+        return encode_noised_metrics_reply(reply)
+    return encode_evaluate_reply(reply)
 
 
 def _enrol(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordDict:
@@ -112,9 +147,3 @@ HANDLERS: Mapping[str, Handler] = {
     "train": _train,
     "evaluate": _evaluate,
 }
-
-
-def _refusal(group: str, site: str, fault: Exception, reason: str | None) -> RecordDict:
-    server_round = int(group) if group.isdecimal() else 0
-    text = reason if reason is not None else "failed at the site; the site's log has the details"
-    return encode_refusal(RefusalReply(site, server_round, type(fault).__name__, text))

@@ -1,11 +1,16 @@
-"""The Flower ClientApp: hands a message's content to `client.answering`, and the answer back."""
+"""The Flower ClientApp: one code path, two transports.
+
+Where the node config names an ``agent-socket``, a message's content goes to the resident
+site agent that listens there, and this process loads neither data nor model. Otherwise, in
+a simulation, `client.answering` answers in this process. Either way the same agent decides.
+"""
 
 from __future__ import annotations
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.answering import answer
+from client.resident.relay import AGENT_SOCKET, relay
 
 app = ClientApp()
 
@@ -42,12 +47,12 @@ def evaluate(message: Message, context: Context) -> Message:
 
 def reply(message: Message, context: Context) -> Message:
     """The site's answer to `message`, by its type."""
-    metadata = message.metadata
-    content = answer(
-        metadata.message_type,
-        metadata.group_id,
-        message.content,
-        context.run_config,
-        context.node_config,
-    )
+    metadata, node_config = message.metadata, context.node_config
+    asked = (metadata.message_type, metadata.group_id, message.content, context.run_config)
+    if AGENT_SOCKET in node_config:
+        content = relay(str(node_config[AGENT_SOCKET]), *asked)
+    else:
+        from client.answering import answer  # only here: it brings all of torch along
+
+        content = answer(*asked, node_config)
     return Message(content, reply_to=message)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="fedrec-site",
-    help="Run a site: check it, and look after its ledger.",
+    help="Run a site: check it, serve it, and look after its ledger.",
     epilog="Start with: fedrec-site check --site FOLDER",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -46,6 +46,13 @@ Against = Annotated[
         help="A copy of checkpoints that others kept, such as the server's releases.jsonl; "
         "may be given many times.",
     ),
+]
+Scenario = Annotated[
+    Path | None, typer.Option(help="The run that is asked for. Default: the defaults.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one key of it."),
 ]
 
 
@@ -137,13 +144,8 @@ def ledger_recover(site: Site, against: Against = None, as_json: AsJson = False)
 @app.command(epilog="Example: fedrec-site check --site /srv/fedrec/site --scenario run.toml")
 def check(
     site: Site,
-    scenario: Annotated[
-        Path | None, typer.Option(help="The run that is asked for. Default: the defaults.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one key of it."),
-    ] = None,
+    scenario: Scenario = None,
+    overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove the private step on this machine; say what would leave, and what never does."""
@@ -160,6 +162,65 @@ def check(
         print("".join(f"  - {line}\n" for line in lines), end="")
 
 
+@app.command(epilog="Example: fedrec-site identity --site /srv/fedrec/site")
+def identity(site: Site, as_json: AsJson = False) -> None:
+    """Print the site's public key, for its peers to pin under [peers] in their policy.toml.
+
+    Hand it over on a way that the coordinator does not control.
+    """
+    from client.site_data import load_site
+
+    name, (ledger, _) = load_site(site).site, _opened(site)
+    key = ledger.identity.public_key
+    if as_json:
+        _print_json({"site": name, "identity": key})
+    else:
+        print(f'{json.dumps(name)} = "{key}"')
+
+
+@app.command(epilog="Example: fedrec-site run --site /srv/fedrec/site --group fedrec-relay")
+def run(
+    site: Site,
+    socket: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Where to listen. Default: in the state folder."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose members may open the socket.")
+    ] = None,
+    scenario: Scenario = None,
+    overrides: Overrides = None,
+) -> None:
+    """Serve this site: own its data, policy and ledger, and answer the SuperNode's relay.
+
+    Proves the private step of the scenario first, and keeps its model loaded.
+    """
+    from client.resident.run import run_site
+
+    config = load_config(scenario=scenario, overrides=overrides or [])
+    run_site(site, config, socket=socket, group=group)
+
+
+@app.command("code-hash", epilog="Example: fedrec-site code-hash --bundle ./fedrec")
+def code_hash(
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="An unpacked bundle. Default: what is installed."),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(metavar="KEY", help="Also sign it; an Ed25519 key, 32 raw bytes."),
+    ] = None,
+) -> None:
+    """Print the hash of a bundle's code, for code_sha256 of policy.toml."""
+    from client.resident.bundle_hash import bundle_root, bundle_sha256, sign_bundle
+
+    root = bundle_root() if bundle is None else bundle
+    print(bundle_sha256(root))
+    if sign is not None:
+        print(f"signed by {sign_bundle(root, sign).public_key}")
+
+
 def main() -> None:
     """Run the command line and map what goes wrong to one line and an exit code."""
     quiet_third_parties()
@@ -168,11 +229,13 @@ def main() -> None:
 
 def _opened(folder: Path) -> tuple[SiteLedger, SitePolicy]:
     from client.site_data import load_site
-    from client.site_setup import ledger_of, policy_of
+    from client.site_setup import ledger_of, ledger_unit, policy_of
     from common.config import RunConfig
 
     data = load_site(folder)
-    policy = policy_of(folder, RunConfig(), is_simulated=data.simulated)
+    # A lab's site has the unit of the run that began its ledger.
+    config = RunConfig.model_validate({"privacy": {"unit": ledger_unit(folder) or "user"}})
+    policy = policy_of(folder, config, is_simulated=data.simulated)
     return ledger_of(folder, data, policy), policy
 
 

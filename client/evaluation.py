@@ -1,7 +1,6 @@
-"""Exact evaluation at a site: sums of ranking metrics over its users.
+"""Evaluation at a site: the ranking metrics of each of its users.
 
-Exact sums are not noised: they are for the lab only, and a site's policy says whether
-they may leave.
+They stay at the site; `client.metrics_release` says what of them may leave, and how.
 """
 
 from __future__ import annotations
@@ -10,21 +9,25 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from common.holdout import UserSplit
-from common.metrics import MetricSums, user_metrics
+from common.metrics import user_metrics
 from common.ranking import worst_ranks
 from common.recommender import Recommender
 
 
-def evaluate_users(
+def metrics_by_user(
     recommender: Recommender,
     splits: Sequence[UserSplit],
     stage: Literal["validation", "test"],
-) -> MetricSums:
+) -> dict[str, npt.NDArray[np.float64]]:
     """Ranks all unseen items for each user of the site under the loaded adapter.
 
     At test time the validation items are part of the history, as input only.
+
+    Returns:
+        Each metric by name, float64 ``[U]``.
     """
     targets = [getattr(split, stage).items for split in splits]
     if stage == "test":
@@ -32,4 +35,4 @@ def evaluate_users(
     else:
         histories = [s.train.items for s in splits]
     ranks = worst_ranks(recommender.score_all(histories), targets, histories)
-    return MetricSums.from_users(user_metrics(ranks))
+    return user_metrics(ranks)

@@ -12,6 +12,7 @@ from rich.table import Table
 from client.policy import SitePolicy
 from common.accounting import epsilon
 from common.privacy_events import event_from_dict
+from common.unit_texts import UNIT_WORDS
 
 
 def ledger_summary(exported: Mapping[str, Any], policy: SitePolicy) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def ledger_summary(exported: Mapping[str, Any], policy: SitePolicy) -> dict[str,
     return {
         "unit": exported["unit"],
         "neighbouring_relation": "add_or_remove_one",
+        "unit_note": UNIT_WORDS[exported["unit"]].note,
         "delta": policy.max_delta,
         "epsilon_prv": epsilon(events, policy.max_delta, "prv"),
         "epsilon_rdp": epsilon(events, policy.max_delta, "rdp"),
@@ -47,6 +49,8 @@ def show_ledger(console: Console, exported: Mapping[str, Any], summary: Mapping[
         f"{summary['unit']}, add or remove one, each step's Poisson sample secret",
         markup=False,
     )
+    if summary["unit_note"]:
+        console.print(summary["unit_note"], markup=False)
     console.print(f"{summary['tree_size']} entries under root {summary['root']}", markup=False)
 
 

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 import torch
 
+from client.local_steps import drawn, local_optimizer, losses
 from client.private_step import PrivateStep
 from client.sampling import poisson_sample
+from client.unit_updates import add_noised_mean, clipped_update_sum
 from common.adapters import wire_name
 from common.config import RunConfig
 from common.flat_adapter import Floats
 from common.noise_plan import noise_multiplier
-from common.privacy_units import Contribution, Unit, collate, draw_contribution
-from common.randomness import RandomSource
+from common.privacy_units import Contribution, Unit
+from common.randomness import RandomSource, secure_source
 from common.recommender import Recommender
-from common.step_size import learning_rate, lora_learning_rate
 
 
 def train_private(
@@ -28,12 +29,14 @@ def train_private(
     sampling: RandomSource,
     noise: RandomSource,
 ) -> None:
-    """Runs `federation.local_steps` private steps on the recommender's adapter, in place.
+    """Runs a private round on the recommender's adapter, in place.
 
-    Guarantee: each step is a Poisson-sampled Gaussian mechanism on the sum over units of
-    their gradients, each clipped to `privacy.max_grad_norm` over all trainable tensors
-    jointly; unit: user; relation: add or remove one unit. An empty sample still releases
-    noise; a non-finite unit counts as zero.
+    Guarantee: each mechanism step is a Poisson-sampled Gaussian mechanism on a sum over
+    units of what `privacy.clipping` names, clipped to `privacy.max_grad_norm` over all
+    trainable tensors jointly. ``gradient``: the round is `federation.local_steps` steps on
+    the units' gradients. ``update``: it is one step on the units' whole updates, each of
+    `federation.local_steps` local steps. Unit: as `units` were made; relation: add or
+    remove one unit. An empty sample still releases noise; a non-finite unit counts as zero.
 
     Args:
         recommender: Holds the adapter that this round starts from.
@@ -45,6 +48,30 @@ def train_private(
         noise: Source of the Gaussian noise.
     """
     recommender.train()
+    private_round = _update_step if config.privacy.clipping == "update" else _gradient_steps
+    private_round(
+        recommender,
+        units,
+        config,
+        server_round=server_round,
+        expected_units=expected_units,
+        sampling=sampling,
+        noise=noise,
+    )
+    recommender.eval()
+
+
+def _gradient_steps(
+    recommender: Recommender,
+    units: Sequence[Unit],
+    config: RunConfig,
+    *,
+    server_round: int,
+    expected_units: float,
+    sampling: RandomSource,
+    noise: RandomSource,
+) -> None:
+    """`federation.local_steps` steps of DP-SGD."""
     with PrivateStep(
         recommender,
         local_optimizer(recommender, config, server_round),
@@ -55,9 +82,36 @@ def train_private(
     ) as private_step:
         for _ in range(config.federation.local_steps):
             sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
-            contributions = [_draw(recommender, units[i], config, sampling) for i in sampled]
-            private_step.step(contributions, lambda batch: _losses(recommender, batch, config))
-    recommender.eval()
+            contributions = [drawn(recommender, units[i], config, sampling) for i in sampled]
+            private_step.step(contributions, lambda batch: losses(recommender, batch, config))
+
+
+def _update_step(
+    recommender: Recommender,
+    units: Sequence[Unit],
+    config: RunConfig,
+    *,
+    server_round: int,
+    expected_units: float,
+    sampling: RandomSource,
+    noise: RandomSource,
+) -> None:
+    """One step of DP-FedAvg: every sampled unit's `federation.local_steps` steps, clipped."""
+    sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
+    total = clipped_update_sum(
+        recommender,
+        [units[i] for i in sampled],
+        config,
+        server_round=server_round,
+        sampling=sampling,
+    )
+    add_noised_mean(
+        recommender,
+        total,
+        deviation=noise_multiplier(config) * config.privacy.max_grad_norm,
+        expected_units=expected_units,
+        noise=noise,
+    )
 
 
 def sampled_unit_sum(
@@ -70,9 +124,10 @@ def sampled_unit_sum(
 ) -> dict[str, Floats]:
     """The site's part of a sum over all sites: Σ of its sampled units' clipped updates.
 
-    A unit's update is its negative gradient, clipped to `privacy.max_grad_norm` over all
-    trainable tensors jointly; adding or removing one unit moves the sum by at most that in L2
-    norm. There is no noise in it yet: it must not leave the site like this, except in mode
+    A unit's update is its negative gradient, or what `federation.local_steps` local steps on
+    its own contributions change (`privacy.clipping`), clipped to `privacy.max_grad_norm` over
+    all trainable tensors jointly; adding or removing one unit moves the sum by at most that in
+    L2 norm. There is no noise in it yet: it must not leave the site like this, except in mode
     `central`. The recommender's parameters stay as they are.
 
     Args:
@@ -86,21 +141,37 @@ def sampled_unit_sum(
         float64 sums by adapter name.
     """
     recommender.train()
+    sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
+    chosen = [units[i] for i in sampled]
+    if config.privacy.clipping == "update":
+        sums = clipped_update_sum(
+            recommender, chosen, config, server_round=server_round, sampling=sampling
+        )
+    else:
+        contributions = [drawn(recommender, unit, config, sampling) for unit in chosen]
+        sums = _negative_gradient_sum(recommender, contributions, config, server_round)
+    recommender.eval()
+    return {wire_name(name): total.cpu().numpy() for name, total in sums.items()}
+
+
+def _negative_gradient_sum(
+    recommender: Recommender,
+    contributions: Sequence[Contribution],
+    config: RunConfig,
+    server_round: int,
+) -> dict[str, torch.Tensor]:
     with PrivateStep(
         recommender,
         local_optimizer(recommender, config, server_round),
         noise_multiplier=0.0,
         max_grad_norm=config.privacy.max_grad_norm,
         expected_units=1.0,
-        source=sampling,
+        source=secure_source(),
     ) as private_step:
-        sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
-        contributions = [_draw(recommender, units[i], config, sampling) for i in sampled]
         sums = private_step.clipped_sum(
-            contributions, lambda batch: _losses(recommender, batch, config)
+            contributions, lambda batch: losses(recommender, batch, config)
         )
-    recommender.eval()
-    return {wire_name(name): -total.cpu().numpy() for name, total in sums.items()}
+    return {name: -total for name, total in sums.items()}
 
 
 def train_plain(
@@ -126,45 +197,8 @@ def train_plain(
             order, position = sampling.permutation(len(units)), 0
         chosen = order[position : position + per_step]
         position += per_step
-        contributions = [_draw(recommender, units[i], config, sampling) for i in chosen]
+        contributions = [drawn(recommender, units[i], config, sampling) for i in chosen]
         optimizer.zero_grad(set_to_none=True)
-        _losses(recommender, contributions, config).mean().backward()
+        losses(recommender, contributions, config).mean().backward()
         optimizer.step()
     recommender.eval()
-
-
-def local_optimizer(
-    recommender: Recommender, config: RunConfig, server_round: int
-) -> torch.optim.Optimizer:
-    """The site's optimiser over the adapter; its state never outlives a round."""
-    lr = learning_rate(config, server_round)
-    lora: list[torch.nn.Parameter] = []
-    other: list[torch.nn.Parameter] = []
-    for name, parameter in recommender.named_parameters():
-        if parameter.requires_grad:
-            (lora if "lora_" in name else other).append(parameter)
-    groups = [{"params": other, "lr": lr}] if other else []
-    if lora:
-        groups.append({"params": lora, "lr": lora_learning_rate(config, server_round)})
-    if config.federation.local_optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=lr, weight_decay=config.federation.weight_decay)
-    return torch.optim.SGD(groups, lr=lr)
-
-
-def _draw(
-    recommender: Recommender, unit: Unit, config: RunConfig, source: RandomSource
-) -> Contribution:
-    return draw_contribution(
-        unit,
-        catalogue_size=len(recommender.item_prior),
-        targets=config.privacy.targets_per_unit,
-        negatives=config.privacy.negatives_per_unit,
-        lora_rows=config.model.lora_rows if recommender.trains_lora else 0,
-        source=source,
-    )
-
-
-def _losses(
-    recommender: Recommender, batch: Sequence[Contribution], config: RunConfig
-) -> torch.Tensor:
-    return recommender.unit_losses(collate(batch, max_history=config.model.max_history))

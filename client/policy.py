@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.config import RunConfig
 from common.errors import PolicyRefusal
 from common.privacy_events import SimpleEvent
+from common.unit_texts import PrivacyUnit
 
 Mode = Literal["none", "local", "distributed", "central"]
 Release = Literal["update", "popularity", "metrics"]
+Uid = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits")]
 
 
@@ -29,7 +31,7 @@ class SitePolicy(BaseModel):
     max_delta: float = Field(1e-4, gt=0, lt=1, description="δ at which ε is counted")
     max_epsilon_per_run: float | None = Field(None, gt=0, description="total ε of one run")
     max_delta_per_run: float | None = Field(None, gt=0, lt=1, description="δ of one run")
-    unit: Literal["user"] = Field("user", description="the privacy unit")
+    unit: PrivacyUnit = Field("user", description="the privacy unit; example is the weaker one")
     allowed_modes: frozenset[Mode] = Field(
         frozenset({"local"}), min_length=1, description="values of privacy.mode"
     )
@@ -51,6 +53,9 @@ class SitePolicy(BaseModel):
     code_signers: frozenset[Hash] | None = Field(
         None, description="Ed25519 keys whose signed bundles are answered"
     )
+    relay_users: frozenset[Annotated[str, Field(min_length=1)] | Uid] = Field(
+        frozenset(), description="users (name or number) beside its own that may ask the agent"
+    )
     anchor: str = Field("", description="file for the ledger's anchor; empty: the state folder")
     allow_exact_metrics: bool = Field(False, description="exact metric sums may leave")
     allow_seeded_noise: bool = Field(False, description="voids the guarantee; simulations only")
@@ -71,7 +76,8 @@ class SitePolicy(BaseModel):
             )
         if privacy.unit != self.unit:
             raise PolicyRefusal(
-                f"privacy.unit={privacy.unit} is not this site's unit; set it to {self.unit}"
+                f"privacy.unit={privacy.unit} is not this site's unit; set it to {self.unit}, or "
+                "ask the site's operator to allow the other by name"
             )
         if config.is_private:
             self._check_targets(config)
@@ -112,8 +118,8 @@ class SitePolicy(BaseModel):
         """Raises `PolicyRefusal` where exact metric sums may not leave the site."""
         if not self.allow_exact_metrics or "metrics" not in self.allowed_releases:
             raise PolicyRefusal(
-                "exact metrics may not leave this site; set evaluation.every=0 "
-                "and evaluate at the site"
+                "exact metrics may not leave this site; set evaluation.metrics=private for a "
+                "charged release, or none and evaluate at the site"
             )
 
     def check_base_weights(self, sha256: str) -> None:
@@ -146,6 +152,7 @@ def simulated_policy(config: RunConfig) -> SitePolicy:
     return SitePolicy(
         max_epsilon=config.privacy.target_epsilon,
         max_delta=config.privacy.target_delta,
+        unit=config.privacy.unit,
         allowed_modes=frozenset({"none", "local", "distributed", "central"}),
         min_participants=2,
         min_colluders=0,

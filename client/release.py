@@ -20,6 +20,7 @@ from client.policy import SitePolicy
 from common.accounting import epsilon
 from common.adapters import Adapter, adapter_bytes, adapter_sha256
 from common.config import RunConfig
+from common.errors import PolicyRefusal
 from common.privacy_events import (
     DistributedGaussianEvent,
     GaussianEvent,
@@ -45,10 +46,11 @@ class ReleasePlan:
     Attributes:
         run: Name of the run.
         server_round: Round, 0 for the popularity release.
-        kind: ``update`` or ``popularity``.
+        kind: ``update``, ``popularity`` or ``metrics``.
         event: The event to charge; None in mode `none`.
         divisor: Public constant that the sum is divided by.
         max_grad_norm: L2 bound of one unit's contribution.
+        stage: Of a release of metrics; a round has two of them at its end.
     """
 
     run: str
@@ -57,11 +59,13 @@ class ReleasePlan:
     event: SimpleEvent | None
     divisor: float
     max_grad_norm: float
+    stage: str = ""
 
     @property
     def key(self) -> tuple[str, int, str]:
         """The ledger's key: the same release asked for twice is one release."""
-        return (self.run, self.server_round, self.kind)
+        kind = f"{self.kind}:{self.stage}" if self.stage else self.kind
+        return (self.run, self.server_round, kind)
 
 
 def stored_release(ledger: Ledger, plan: ReleasePlan) -> tuple[Adapter, ReleaseRecord] | None:
@@ -77,6 +81,7 @@ def enforce_budget(ledger: Ledger, plan: ReleasePlan, policy: SitePolicy) -> Non
         PolicyRefusal: the policy does not allow such a release.
         BudgetRefusal: the site's or the run's total ε would pass its limit.
     """
+    _check_unit(ledger, policy.unit)
     policy.check_release(plan.kind, plan.event)
     if plan.event is not None:
         most = policy.max_epsilon_per_run
@@ -90,6 +95,9 @@ def charge_release(
     """Commits charge and bytes in one transaction; returns what may be sent.
 
     A release that another process charged meanwhile wins: its bytes are returned.
+
+    Raises:
+        PolicyRefusal: the ledger is charged for another unit.
     """
     payload = _Payload(sorted(tensors), len(adapter_bytes(tensors)), sha256=adapter_sha256(tensors))
     record = _record(ledger, plan, payload, config, site)
@@ -147,7 +155,9 @@ def noisy_popularity(
     noise_multiplier: float,
     noise: RandomSource | None,
 ) -> npt.NDArray[np.float32]:
-    """Popularity counts ``[V]``, each unit's training items normalised to L2 norm 1.
+    """Popularity counts ``[V]``, each unit's counted items normalised to L2 norm 1.
+
+    A user counts all training items together; an example adds 1 to its target's count.
 
     Guarantee: adding or removing one unit changes the sum by at most 1 in L2, so Gaussian
     noise of standard deviation `noise_multiplier` is a Gaussian event of that multiplier.
@@ -163,7 +173,7 @@ def unit_popularity(units: Sequence[Unit], catalogue_size: int) -> npt.NDArray[n
     """Exact counts ``[V]``, each unit's training items normalised to L2 norm 1."""
     counts = np.zeros(catalogue_size, dtype=np.float64)
     for unit in units:
-        counts[unit.positives] += 1.0 / np.sqrt(len(unit.positives))
+        counts[unit.counted] += 1.0 / np.sqrt(len(unit.counted))
     return counts
 
 
@@ -175,6 +185,14 @@ class _Payload(NamedTuple):
     sha256: str
 
 
+def _check_unit(ledger: Ledger, unit: str) -> None:
+    if ledger.unit != unit:
+        raise PolicyRefusal(
+            f"ledger {ledger.path} is charged per {ledger.unit}, and cannot be charged per {unit}; "
+            f"run with privacy.unit={ledger.unit}"
+        )
+
+
 def _record(
     ledger: Ledger,
     plan: ReleasePlan,
@@ -183,6 +201,7 @@ def _record(
     site: str,
 ) -> ReleaseRecord:
     privacy, event = config.privacy, plan.event
+    _check_unit(ledger, privacy.unit)
     after = [*ledger.history(), event] if event is not None else None
     return ReleaseRecord(
         site=site,
@@ -195,6 +214,7 @@ def _record(
         max_grad_norm=plan.max_grad_norm,
         sample_rate=1.0 if event is None or isinstance(event, GaussianEvent) else event.sample_rate,
         steps=1 if event is None or isinstance(event, GaussianEvent) else event.steps,
+        unit=privacy.unit,
         sampling=_sampling(plan),
         divisor=plan.divisor,
         tensors=payload.names,

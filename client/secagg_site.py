@@ -74,8 +74,13 @@ class SecAggSite:
         self._sharers: tuple[str, ...] = ()
         self._survivors: tuple[str, ...] = ()
 
-    def advertise(self) -> KeyAdvert:
-        """Stage 0: this round's public keys, signed."""
+    @property
+    def neighbour_adverts(self) -> list[KeyAdvert]:
+        """The adverts of the sites that this one shares its secrets with."""
+        return [self._adverts[name] for name in sorted(self._neighbours)]
+
+    def advertise(self, checkpoint: bytes = b"") -> KeyAdvert:
+        """Stage 0: this round's public keys and the ledger's newest checkpoint, signed."""
         with self._stage("advertise", then="share_keys"):
             spec, site = self._spec, self._policy.site
             encryption, mask = (
@@ -83,7 +88,8 @@ class SecAggSite:
             )
             commitment = keys.seed_commitment(self._seed, spec.context, site)
             contexts = spec.context, spec.context_without_config
-            advert = KeyAdvert(*contexts, site, encryption, mask, commitment, signature=b"")
+            public = encryption, mask, commitment, checkpoint
+            advert = KeyAdvert(*contexts, site, *public, signature=b"")
             signature = self._policy.identity.sign(advert.signed)
             self._own = replace(advert, signature=signature)
             return self._own

@@ -11,27 +11,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
 
 from client.grad_samplers import UnitGradients
 from client.private_step import PrivateStep
-from client.self_test_statistics import (
-    check_sampler,
-    check_uncorrelated,
-    check_variance,
-    twice,
-)
+from client.self_test_statistics import check_noise, check_sampler, noise_steps, twice
 from common.errors import SelfTestError
 from common.randomness import RandomSource
 
 T = TypeVar("T")
 Tensors = dict[str, torch.Tensor]
-
-_NOISE_NUMBERS = 20_000
-_MOST_NOISE_STEPS = 2_000
 
 
 @dataclass(frozen=True)
@@ -41,11 +33,15 @@ class SelfTestReport:
     Attributes:
         tensors: number of trainable, declared tensors.
         units: number of synthetic units.
-        gradient_error: largest distance of a unit's gradient from autograd's, L2.
+        gradient_error: largest distance of a unit's gradient from autograd's, L2; where
+            updates are clipped, of the units' updates from what they add up to.
         sensitivity: largest move of the clipped sum by one unit ÷ C.
         noise_ratio: measured noise standard deviation ÷ σC.
         sample_rate: observed share of sampled units.
         seconds: wall time.
+        share_ratio: measured standard deviation of the site's share of a sum's noise ÷ the
+            planned one; None where the site adds its noise in full.
+        clipping: what of a unit is clipped (`privacy.clipping`).
     """
 
     tensors: int
@@ -55,15 +51,29 @@ class SelfTestReport:
     noise_ratio: float
     sample_rate: float
     seconds: float
+    share_ratio: float | None = None
+    clipping: Literal["gradient", "update"] = "gradient"
 
     def lines(self) -> list[str]:
         """The report, one line per check."""
+        share = (
+            []
+            if self.share_ratio is None
+            else [f"the site's share of the sum's noise has {self.share_ratio:.4f} of its plan"]
+        )
+        apart = (
+            f"gradients of {self.units} units equal autograd's to {self.gradient_error:.1e}"
+            if self.clipping == "gradient"
+            else f"whole updates of {self.units} units add up to {self.gradient_error:.1e}, and "
+            "the adapter is put back after each"
+        )
         return [
             f"exactly the {self.tensors} declared tensors are trained",
-            f"gradients of {self.units} units equal autograd's to {self.gradient_error:.1e}",
+            apart,
             f"one unit moves the clipped sum by at most {self.sensitivity:.6f} C",
             f"noise has {self.noise_ratio:.4f} of its declared standard deviation",
             f"sampler includes {self.sample_rate:.4f} of the units, independently",
+            *share,
         ]
 
 
@@ -96,7 +106,7 @@ def self_test(
     started, units = time.perf_counter(), make_units()
     if len(units) < 2:
         raise SelfTestError(f"self-test needs at least 2 synthetic units, got {len(units)}")
-    tensors = _check_tensors(model, declared_tensors)
+    tensors = check_tensors(model, declared_tensors)
     gradient_error, smallest_norm = _check_gradients(model, units, unit_losses)
     sensitivity = _check_clipping(model, units, unit_losses, smallest_norm / 2, source)
     return SelfTestReport(
@@ -110,7 +120,8 @@ def self_test(
     )
 
 
-def _check_tensors(model: nn.Module, declared: Sequence[str]) -> int:
+def check_tensors(model: nn.Module, declared: Sequence[str]) -> int:
+    """The number of trainable tensors, which must be exactly the declared ones."""
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     if trainable != set(declared):
         raise SelfTestError(
@@ -190,8 +201,7 @@ def _check_noise(
     model: nn.Module, noise_multiplier: float, max_grad_norm: float, source: RandomSource
 ) -> float:
     """Measured noise standard deviation ÷ σC, from empty steps."""
-    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    steps = max(2, min(math.ceil(_NOISE_NUMBERS / count), _MOST_NOISE_STEPS))
+    steps = noise_steps(sum(p.numel() for p in model.parameters() if p.requires_grad))
 
     def empty_steps(step: PrivateStep) -> None:
         for _ in range(steps):
@@ -201,12 +211,7 @@ def _check_noise(
     scale = noise_multiplier * max_grad_norm
     names = list(sums[0])
     draws = {n: torch.stack([each[n].flatten() for each in sums]) / scale for n in names}
-    for name, draw in draws.items():  # each [steps, numel]
-        check_variance(name, draw, 1e-3 / (len(names) + 1))
-    pooled = torch.cat(list(draws.values()), dim=1)
-    check_variance("all tensors", pooled, 1e-3)
-    check_uncorrelated(pooled[0], pooled[1])
-    return float(pooled.square().mean().sqrt())
+    return check_noise(draws)
 
 
 def _observe(

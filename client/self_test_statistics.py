@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from scipy.stats import chi2
@@ -13,6 +13,8 @@ from common.errors import SelfTestError
 from common.randomness import RandomSource
 
 _SAMPLER_STEPS = 400
+_NOISE_NUMBERS = 20_000
+_MOST_NOISE_STEPS = 2_000
 
 
 def twice(check: Callable[[], float]) -> float:
@@ -21,6 +23,21 @@ def twice(check: Callable[[], float]) -> float:
         return check()
     except SelfTestError:
         return check()
+
+
+def noise_steps(numbers: int) -> int:
+    """How many empty steps of a model with so many trained numbers tell its noise well."""
+    return max(2, min(math.ceil(_NOISE_NUMBERS / numbers), _MOST_NOISE_STEPS))
+
+
+def check_noise(draws: Mapping[str, torch.Tensor]) -> float:
+    """Noise ÷ σC of every tensor, each ``[steps, numel]``: its measured standard deviation."""
+    for name, draw in draws.items():
+        check_variance(name, draw, 1e-3 / (len(draws) + 1))
+    pooled = torch.cat(list(draws.values()), dim=1)
+    check_variance("all tensors", pooled, 1e-3)
+    check_uncorrelated(pooled[0], pooled[1])
+    return float(pooled.square().mean().sqrt())
 
 
 def check_variance(name: str, draw: torch.Tensor, false_alarm: float) -> None:

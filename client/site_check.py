@@ -6,12 +6,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from client.policy import SitePolicy
+from client.policy_file import POLICY_FILE
 from client.site_data import load_site
 from client.site_setup import policy_of
 from client.start_up import prove_private_step
 from common.config import RunConfig
-from common.initial_adapter import initial_adapter
+from common.errors import ConfigError
+from common.flat_adapter import size
+from common.initial_adapter import adapter_shapes
+from common.metrics_plan import METRIC_COORDINATES, all_metrics_event
 from common.noise_plan import popularity_event, round_event
+from common.privacy_events import SimpleEvent
+from common.sum_plan import popularity_plan, update_plan
+from common.unit_texts import UNIT_WORDS
+
+_PARTS = {
+    "none": "an exact update",
+    "local": "a noised update",
+    "distributed": "a masked part, with the site's share of the noise,",
+    "central": "an exact part, to which the server adds the noise,",
+}
 
 
 class SiteCheck(NamedTuple):
@@ -27,15 +41,21 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
 
     Raises:
         PolicyRefusal: the site's policy does not allow such a run.
+        ConfigError: the mode needs peers and the policy pins none.
         SelfTestError: the private step does not do what it claims here.
     """
     data = load_site(folder)
     policy = policy_of(folder, config, is_simulated=data.simulated)
     policy.check_run(config)
+    if config.privacy.mode == "distributed" and not (policy.peers or data.simulated):
+        raise ConfigError(
+            [f"{folder / POLICY_FILE} pins no peers; add their identity keys under [peers]"]
+        )
+    data.declared(config.privacy.unit)
     proven = prove_private_step(config, data.catalogue).lines() if config.is_private else []
     return SiteCheck(
         proven or ["nothing: privacy.mode=none makes no claim"],
-        _would_leave(config, policy),
+        _would_leave(config, policy, len(data.catalogue)),
         [
             "interactions, histories and ratings",
             "user ids and attributes, and how many of them there are beyond the declared number",
@@ -45,20 +65,40 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
     )
 
 
-def _would_leave(config: RunConfig, policy: SitePolicy) -> list[str]:
-    popularity, step = popularity_event(config), round_event(config)
+def _would_leave(config: RunConfig, policy: SitePolicy, items: int) -> list[str]:
     lines = []
+    numbers = size(adapter_shapes(config))
+    popularity: SimpleEvent | None = popularity_event(config)
+    step: SimpleEvent | None = round_event(config)
+    if config.is_summed:
+        plan = update_plan(config, numbers)
+        popularity = popularity_plan(config, items).event(1.0)
+        step = plan.event(config.privacy.sample_rate)
+        lines.append(plan.describe())
     if config.model.popularity_prior:
         policy.check_release("popularity", popularity)
         lines.append(f"popularity counts, once: {popularity or 'exact'}")
     policy.check_release("update", step)
-    tensors = initial_adapter(config)
-    numbers = sum(array.size for array in tensors.values())
     lines.append(
-        f"an update of {numbers} numbers in {len(tensors)} tensors, in each of "
-        f"{config.federation.rounds} rounds: {step or 'exact'}"
+        f"{_PARTS[config.privacy.mode]} of {numbers} numbers in {len(adapter_shapes(config))} "
+        f"tensors, in each of {config.federation.rounds} rounds: {step or 'exact'}"
     )
-    if policy.allow_exact_metrics and "metrics" in policy.allowed_releases:
-        lines.append("exact sums of metrics (simulated sites: for the lab only)")
+    lines += _metrics_lines(config, policy)
+    if config.is_private:
+        words = UNIT_WORDS[config.privacy.unit]
+        lines.append(
+            f"all of it at the cost per {words.unit}: {words.relation}. {words.note}".strip()
+        )
     lines.append("the site's name, its declared number of units, refusals, signed checkpoints")
     return lines
+
+
+def _metrics_lines(config: RunConfig, policy: SitePolicy) -> list[str]:
+    event = all_metrics_event(config)
+    if event is not None:
+        policy.check_release("metrics", event)
+        return [f"sums of {len(METRIC_COORDINATES)} metrics over all users, noised: {event}"]
+    exact = config.evaluation.metrics == "exact" and policy.allow_exact_metrics
+    if exact and "metrics" in policy.allowed_releases:
+        return ["exact sums of metrics (simulated sites: for the lab only)"]
+    return []

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from common.check_report import CheckReport
-from common.errors import DataError
+from common.errors import DataError, PolicyRefusal
 from common.holdout import UserSplit, hold_out
 from common.interactions import Catalogue, Interactions, Users, build_catalogue, build_dataset
 from common.site_folder import (
@@ -19,11 +19,12 @@ from common.site_folder import (
     read_manifest,
 )
 from common.table_readers import read_table
+from common.unit_texts import PrivacyUnit
 
 
 @dataclass(frozen=True, eq=False)
 class SiteData:
-    """What a site holds. Only `site`, `declared_units` and the catalogue are public.
+    """What a site holds. Only `site`, the declared numbers and the catalogue are public.
 
     Attributes:
         site: Name of the site.
@@ -33,6 +34,7 @@ class SiteData:
         interactions: The users' interactions; private.
         users: The users' attributes; private.
         report: What the checks left out; private.
+        declared_examples: Number of training examples that the site declares, if it does.
     """
 
     site: str
@@ -42,6 +44,22 @@ class SiteData:
     interactions: Interactions
     users: Users
     report: CheckReport
+    declared_examples: int | None = None
+
+    def declared(self, unit: PrivacyUnit) -> int:
+        """The public number of units of this sort, which sums are divided by.
+
+        Raises:
+            PolicyRefusal: The site declares none.
+        """
+        if unit == "user":
+            return self.declared_units
+        if self.declared_examples is None:
+            raise PolicyRefusal(
+                f"privacy.unit=example needs a public number of examples, and site {self.site} "
+                f"declares none; set declared_examples in its {MANIFEST_FILE}"
+            )
+        return self.declared_examples
 
     def splits(self, split: str, seed: int) -> list[UserSplit]:
         """The users' temporal hold-out; see `common.holdout.hold_out`."""
@@ -81,6 +99,7 @@ def load_site(folder: Path) -> SiteData:
         interactions=dataset.interactions,
         users=dataset.users,
         report=dataset.report,
+        declared_examples=manifest.declared_examples,
     )
 
 

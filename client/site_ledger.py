@@ -28,7 +28,6 @@ from common.state_folder import state_folder
 
 LEDGER_FILE = "ledger.sqlite"
 KEYS_FOLDER = "keys"
-UNIT = "user"
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,7 @@ def site_ledger(
     user_ids: Iterable[str],
     *,
     site: str,
+    unit: str,
     is_simulated: bool,
     anchor: Path | None = None,
 ) -> SiteLedger:
@@ -138,6 +138,7 @@ def site_ledger(
         folder: the site's folder.
         user_ids: of the site's data; they are hashed under the site's own key.
         site: the site's public name.
+        unit: the privacy unit that it is charged for, for its whole life.
         is_simulated: a lab's site keeps its anchor beside the database, where it goes when
             the site goes.
         anchor: the second place for checkpoints; None: in the user's state folder, under
@@ -152,7 +153,7 @@ def site_ledger(
         anchor = path.with_name(path.name + ".anchor")
     elif anchor is None:
         anchor = state_folder() / "anchors" / f"{identity.public_key}.jsonl"
-    fingerprint = identity.fingerprint(user_ids, UNIT)
-    ledger_id = identity.ledger_id(UNIT, fingerprint)
-    owner = LedgerOwner(UNIT, fingerprint, site, ledger_id, identity.public_key)
+    fingerprint = identity.fingerprint(user_ids, unit)
+    ledger_id = identity.ledger_id(unit, fingerprint)
+    owner = LedgerOwner(unit, fingerprint, site, ledger_id, identity.public_key)
     return SiteLedger(path, identity, Anchor(anchor), owner)

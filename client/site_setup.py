@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from client.ledger_file import LedgerFile
 from client.policy import SitePolicy, default_policy, simulated_policy
 from client.policy_file import POLICY_FILE, read_policy
 from client.site_data import SiteData
-from client.site_ledger import SiteLedger, site_ledger
+from client.site_ledger import LEDGER_FILE, SiteLedger, site_ledger
 from common.config import RunConfig
+from common.errors import PolicyRefusal
 
 
 def policy_of(folder: Path, config: RunConfig, *, is_simulated: bool) -> SitePolicy:
@@ -24,16 +26,38 @@ def policy_of(folder: Path, config: RunConfig, *, is_simulated: bool) -> SitePol
     return simulated_policy(config) if is_simulated else default_policy()
 
 
+def ledger_unit(folder: Path) -> str | None:
+    """The unit that the site's ledger is charged for, or None where there is no ledger yet.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    file = LedgerFile(folder / LEDGER_FILE)
+    if not file.exists():
+        return None
+    with file.connection() as connection:
+        return file.check(connection).unit
+
+
 def ledger_of(folder: Path, data: SiteData, policy: SitePolicy) -> SiteLedger:
     """The places of the site's ledger, its keys and its anchor.
 
     Raises:
+        PolicyRefusal: the ledger that is there is charged for another unit than the policy's.
         LedgerError: the site's keys are missing or damaged.
     """
+    recorded = ledger_unit(folder)
+    if recorded not in (None, policy.unit):
+        raise PolicyRefusal(
+            f"ledger {folder / LEDGER_FILE} is charged per {recorded}, and cannot be charged per "
+            f"{policy.unit}; run with privacy.unit={recorded}, or begin another site folder, whose "
+            "promise then stands beside this one"
+        )
     return site_ledger(
         folder,
         data.users.user_ids,
         site=data.site,
+        unit=policy.unit,
         is_simulated=data.simulated,
         anchor=Path(policy.anchor) if policy.anchor else None,
     )

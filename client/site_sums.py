@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from client.peer_checkpoints import PeerCheckpoints
 from client.secagg_policy import RoundGate, SecAggPolicy
 from client.secagg_site import SecAggSite
 from client.secagg_stages import answer_stage
@@ -54,6 +55,7 @@ class SiteSums:
         """
         self._ledger, self._pins, self._vector, self._noise = ledger, pins, vector, noise
         self._store = SumStore(ledger.ledger.path.parent)
+        self._peers = PeerCheckpoints(ledger.ledger.path.parent)
 
     def answer(self, request: SumRequest, shapes: Shapes) -> SumReply:
         """The site's message of the stage that is asked for.
@@ -103,7 +105,10 @@ class SiteSums:
             opened = self._taken_up(spec, site, opened, digest)
             payload, record = self._masked(site, request, asked)
         else:
-            payload = answer_stage(site, request.stage, request.payload)
+            checkpoint = self._ledger.ledger.checkpoint().text().encode()
+            payload = answer_stage(site, request.stage, request.payload, checkpoint)
+        if request.stage == "share_keys":
+            self._peers.keep(site.neighbour_adverts)
         answer = digest, "" if record is not None else payload.hex()
         answered = opened.answered | {request.stage: answer}
         self._store.keep(spec.run, replace(opened, part=site.saved(), answered=answered))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 from client.self_test import SelfTestReport, self_test
+from client.self_test_updates import self_test_updates
+from client.sum_self_test import check_share
 from common.adapters import wire_name
 from common.build_recommender import build_recommender
 from common.config import RunConfig
-from common.initial_adapter import initial_adapter
+from common.flat_adapter import size
+from common.initial_adapter import adapter_shapes
 from common.interactions import Catalogue
 from common.noise_plan import noise_multiplier
 from common.privacy_units import Contribution, Unit, collate, draw_contribution
 from common.randomness import RandomSource, secure_source
+from common.sum_plan import update_plan
 
 SYNTHETIC_UNITS = 3
 ITEMS_PER_UNIT = 6
@@ -32,9 +37,26 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
     Raises:
         SelfTestError: The step does not do what it claims; the site must not train.
     """
-    recommender = build_recommender(config, catalogue)
-    declared = set(initial_adapter(config))
     source = secure_source()
+    report = _prove_step(config, catalogue, source)
+    if config.privacy.mode != "distributed":
+        return report
+    plan = update_plan(config, size(adapter_shapes(config)))
+    return replace(report, share_ratio=check_share(plan, source))
+
+
+def _prove_step(config: RunConfig, catalogue: Catalogue, source: RandomSource) -> SelfTestReport:
+    recommender = build_recommender(config, catalogue)
+    declared = set(adapter_shapes(config))
+    names = [n for n, _ in recommender.named_parameters() if wire_name(n) in declared]
+    if config.privacy.clipping == "update":
+        return self_test_updates(
+            recommender,
+            [_synthetic_unit(len(catalogue), source) for _ in range(SYNTHETIC_UNITS)],
+            config,
+            declared_tensors=names,
+            source=source,
+        )
     contributions = [_synthetic(len(catalogue), config, source) for _ in range(SYNTHETIC_UNITS)]
 
     def unit_losses(batch: Sequence[Contribution]) -> torch.Tensor:
@@ -44,7 +66,7 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
         recommender,
         lambda: contributions,
         unit_losses,
-        declared_tensors=[n for n, _ in recommender.named_parameters() if wire_name(n) in declared],
+        declared_tensors=names,
         noise_multiplier=noise_multiplier(config),
         max_grad_norm=config.privacy.max_grad_norm,
         sample_rate=config.privacy.sample_rate,
@@ -52,13 +74,16 @@ def prove_private_step(config: RunConfig, catalogue: Catalogue) -> SelfTestRepor
     )
 
 
-def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:
-    """A made-up user with a few random items."""
+def _synthetic_unit(catalogue_size: int, source: RandomSource) -> Unit:
+    """A made-up unit with a few random items."""
     items = source.permutation(catalogue_size)[: min(ITEMS_PER_UNIT, catalogue_size)]
     ratings = 1 + source.integers(5, len(items)).astype(np.float32)
-    unit = Unit("synthetic", items, ratings, np.unique(items))
+    return Unit("synthetic", items, ratings, np.unique(items))
+
+
+def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:
     return draw_contribution(
-        unit,
+        _synthetic_unit(catalogue_size, source),
         catalogue_size=catalogue_size,
         targets=TARGETS,
         negatives=NEGATIVES,

@@ -53,7 +53,8 @@ class SumLedger:
         Raises:
             PolicyRefusal: the site is larger than the run's head-room was planned for.
         """
-        config, declared = self.config, self.data.declared_units
+        config = self.config
+        declared = self.data.declared(config.privacy.unit)
         if declared > config.privacy.max_site_units:
             raise PolicyRefusal(
                 f"site {self.data.site} declares {declared} units, over privacy.max_site_units="

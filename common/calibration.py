@@ -40,17 +40,7 @@ def calibrate_noise_multiplier(
         CalibrationError: the target is not positive and finite, or `before` spends it.
         PrivacyError: sample_rate, steps or δ out of range.
     """
-    if not (math.isfinite(target_epsilon) and target_epsilon > 0):
-        raise CalibrationError(
-            f"target_epsilon must be positive and finite, got {target_epsilon}; "
-            "a run without a privacy claim needs privacy.mode=none"
-        )
-    spent = epsilon(before, target_delta)
-    if spent >= target_epsilon:
-        raise CalibrationError(
-            f"no noise multiplier reaches ε={target_epsilon:g} at δ={target_delta:g}: other "
-            f"releases already cost ε={spent:.4g}; raise the target or give them more noise"
-        )
+    spent = spent_before(target_epsilon, target_delta, before)
 
     def cost(sigma: float, accountant: Accountant) -> float:
         event = SampledGaussianEvent(sigma, sample_rate, steps)
@@ -65,6 +55,28 @@ def calibrate_noise_multiplier(
     # RDP is quick and never below PRV: its σ is large enough, and a good place to start.
     start = _search(lambda sigma: cost(sigma, "rdp"), target_epsilon, 1.0, 0.97)
     return _search(lambda sigma: cost(sigma, "prv"), target_epsilon, start, _TIGHTNESS)
+
+
+def spent_before(
+    target_epsilon: float, target_delta: float, before: Sequence[PrivacyEvent]
+) -> float:
+    """ε that `before` costs, which must leave something of the target.
+
+    Raises:
+        CalibrationError: the target is not positive and finite, or `before` spends it.
+    """
+    if not (math.isfinite(target_epsilon) and target_epsilon > 0):
+        raise CalibrationError(
+            f"target_epsilon must be positive and finite, got {target_epsilon}; "
+            "a run without a privacy claim needs privacy.mode=none"
+        )
+    spent = epsilon(before, target_delta)
+    if spent >= target_epsilon:
+        raise CalibrationError(
+            f"nothing is left of ε={target_epsilon:g} at δ={target_delta:g}: other "
+            f"releases already cost ε={spent:.4g}; raise the target or give them more noise"
+        )
+    return spent
 
 
 def _search(cost: Callable[[float], float], target: float, start: float, tightness: float) -> float:

@@ -16,6 +16,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.unit_texts import PrivacyUnit
+
 AUTO: Literal["auto"] = "auto"
 Positive = Annotated[float, Field(gt=0)]
 
@@ -55,7 +57,19 @@ class ModelConfig(Section):
     lora_rank: int = Field(4, ge=1, le=256)
     lora_rows: int = Field(4, ge=1, description="candidate rows per unit with a LoRA gradient")
     head: Literal["multi_lag", "bilinear"] = "bilinear"
-    head_dim: int = Field(32, ge=2, description="width of the scored space")
+    head_dim: int = Field(64, ge=2, description="width of the scored space")
+    head_items: int = Field(
+        400, ge=0, description="bilinear: k, codes of their own for the k most popular items"
+    )
+    head_items_scale: float = Field(
+        4.0, gt=0, description="bilinear: length of an item code against the text directions"
+    )
+    head_matrix: Literal["per_lag", "symmetric"] = Field(
+        "symmetric", description="bilinear: one per half-life, or one symmetric for recent items"
+    )
+    score_terms: Literal["trained", "fixed"] = Field(
+        "fixed", description="text similarity, prior, offset and the head's text bias"
+    )
     head_hidden: int = Field(512, ge=0, description="hidden width of the towers' MLPs; 0: linear")
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
@@ -67,15 +81,28 @@ class PrivacyConfig(Section):
     """The claim to be made and the mechanism that keeps it."""
 
     mode: Literal["none", "local", "distributed", "central"] = Field(
-        "local", description="who adds the noise: nobody, each site, all sites together, the server"
+        "distributed",
+        description="who adds the noise: nobody, each site, all sites together, the server",
     )
-    unit: Literal["user"] = "user"
+    unit: PrivacyUnit = Field(
+        "user", description="the privacy unit; example (one interaction and its history) is weaker"
+    )
     target_epsilon: float = Field(
         8.0, gt=0, allow_inf_nan=True, description="for the whole run, all releases"
     )
-    target_delta: float = Field(1e-4, gt=0, lt=1)
+    target_delta: float = Field(
+        1e-4,
+        gt=0,
+        lt=1,
+        description="below 1/(number of units); there are more examples than users",
+    )
     noise_multiplier: Positive | Literal["auto"] = Field("auto", description="σ; auto: calibrated")
-    max_grad_norm: float = Field(0.1, gt=0, description="C, over all trainable tensors jointly")
+    clipping: Literal["gradient", "update"] = Field(
+        "gradient",
+        description="what of a unit is clipped: its gradient (DP-SGD), or its whole local update "
+        "(DP-FedAvg)",
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="C, over all trainable tensors jointly")
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
     negatives_per_unit: int = Field(200, ge=1, description="K, drawn inside the unit")
@@ -94,16 +121,16 @@ class PrivacyConfig(Section):
 class FederationConfig(Section):
     """Rounds, local work, and how the server combines updates."""
 
-    rounds: int = Field(6, ge=1)
+    rounds: int = Field(4, ge=1)
     local_steps: int = Field(1, ge=1, description="steps per site and round")
     units_per_step: int = Field(32, ge=1, description="mode none: units per step, shuffled")
     local_optimizer: Literal["sgd", "adam"] = "sgd"
-    local_lr: float = Field(4.0, gt=0)
+    local_lr: float = Field(4.7, gt=0)
     lr_schedule: Literal["constant", "cosine"] = Field(
         "constant", description="of local_lr over server rounds; cosine falls towards 0"
     )
     weight_decay: float = Field(0.0, ge=0, description="local adam only")
-    lora_lr_scale: float = Field(0.1, gt=0, description="LoRA's step size relative to local_lr")
+    lora_lr_scale: float = Field(0.01, gt=0, description="LoRA's step size relative to local_lr")
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
     server_lr: float = Field(1.0, gt=0)
     server_momentum: float = Field(0.9, ge=0, lt=1)
@@ -117,6 +144,12 @@ class EvaluationConfig(Section):
     """How the adapter is examined. Exact figures are for the lab only."""
 
     every: int = Field(1, ge=0, description="validate each E rounds; 0: only at the end")
+    metrics: Literal["exact", "private", "none"] = Field(
+        "exact", description="asked of sites; exact: lab only; private: noised, charged releases"
+    )
+    metrics_noise_multiplier: float = Field(
+        4.0, gt=0, description="σ of one private metrics release"
+    )
     bootstrap_resamples: int = Field(2000, ge=100)
 
 
@@ -204,6 +237,18 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
             "set model.dropout=0",
         )
+    if not config.is_private and config.evaluation.metrics == "private":
+        yield CrossFault(
+            (mode, "evaluation.metrics"),
+            "evaluation.metrics=private needs a private mode, got privacy.mode=none; "
+            "set evaluation.metrics=exact or none, or a private mode",
+        )
+    if not config.is_private and privacy.clipping == "update":
+        yield CrossFault(
+            (mode, "privacy.clipping"),
+            "privacy.clipping=update needs a private mode, got privacy.mode=none, which clips "
+            "nothing; set privacy.clipping=gradient or a private mode",
+        )
     if config.is_summed:
         yield from _sum_faults(config)
     if federation.min_sites > config.data.sites:
@@ -217,11 +262,12 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
 def _sum_faults(config: RunConfig) -> Iterator[CrossFault]:
     """What a mode with noise on the sum cannot do."""
     privacy, federation, mode = config.privacy, config.federation, "privacy.mode"
-    needed: tuple[tuple[str, object, object], ...] = (
-        ("federation.local_steps", federation.local_steps, 1),
-        ("federation.local_optimizer", federation.local_optimizer, "sgd"),
-        ("federation.weighting", federation.weighting, "equal"),
-    )
+    needed: list[tuple[str, object, object]] = [
+        ("federation.weighting", federation.weighting, "equal")
+    ]
+    if privacy.clipping == "gradient":
+        needed.append(("federation.local_steps", federation.local_steps, 1))
+        needed.append(("federation.local_optimizer", federation.local_optimizer, "sgd"))
     for key, value, must in needed:
         if value != must:
             yield CrossFault(

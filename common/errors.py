@@ -7,11 +7,12 @@ The tree::
     ├── DataError                interactions, items or users cannot be used as they are
     ├── WeightsError             base weights are missing or are not the expected ones
     ├── MessageError             a message between server and site breaks the contract
+    ├── SiteAgentError           the resident site agent cannot be started or reached
     ├── RunFolderError           a run's folder is missing, damaged or cannot be written
     ├── FederationError          the run cannot go on (too few sites, no finite update, …)
     │   └── RoundAbandoned       secure aggregation lost too many sites; nothing was revealed
     ├── PrivacyError             a privacy claim cannot be made or kept
-    │   ├── CalibrationError     no noise multiplier reaches the asked (ε, δ)
+    │   ├── CalibrationError     no noise, steps or sampling rate reaches the asked (ε, δ)
     │   ├── UnknownEventError    an accountant met an event that it has no theorem for
     │   ├── SelfTestError        the private step does not do what it claims
     │   └── LedgerError          the site's ledger is damaged, locked or inconsistent
@@ -70,6 +71,10 @@ class MessageError(FedrecError):
     """A message between server and site breaks the contract of `common.messages`."""
 
 
+class SiteAgentError(FedrecError):
+    """The resident site agent cannot be started, reached, or does not answer."""
+
+
 class RunFolderError(FedrecError):
     """A run's folder is missing, damaged or cannot be written."""
 
@@ -87,7 +92,7 @@ class PrivacyError(FedrecError):
 
 
 class CalibrationError(PrivacyError):
-    """No noise multiplier reaches the asked (ε, δ)."""
+    """No noise multiplier, number of steps or sampling rate reaches the asked (ε, δ)."""
 
 
 class UnknownEventError(PrivacyError):

@@ -93,6 +93,19 @@ class EvaluateReply:
 
 
 @dataclass(frozen=True)
+class NoisedMetricsReply:
+    """A site's private metrics: `sums` is ``[6]`` float32, noised; see `common.metrics_plan`."""
+
+    site: str
+    server_round: int
+    config_sha256: str
+    stage: Stage
+    sums: npt.NDArray[np.float32]
+    release: ReleaseRecord
+    declared_units: int
+
+
+@dataclass(frozen=True)
 class EnrolRequest:
     """The server asks a site for what it declares in public, before anything is summed."""
 

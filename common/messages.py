@@ -13,6 +13,7 @@ from common.message_types import (
     EnrolRequest,
     EvaluateReply,
     EvaluateRequest,
+    NoisedMetricsReply,
     PopularityReply,
     PopularityRequest,
     RefusalReply,
@@ -23,6 +24,10 @@ from common.message_types import (
     SumStage,
     TrainReply,
     TrainRequest,
+)
+from common.metrics_codecs import (
+    decode_noised_metrics_reply,
+    encode_noised_metrics_reply,
 )
 from common.reply_codecs import (
     decode_evaluate_reply,
@@ -69,6 +74,7 @@ __all__ = [
     "EnrolRequest",
     "EvaluateReply",
     "EvaluateRequest",
+    "NoisedMetricsReply",
     "PopularityReply",
     "PopularityRequest",
     "RefusalReply",
@@ -83,6 +89,7 @@ __all__ = [
     "decode_enrol_request",
     "decode_evaluate_reply",
     "decode_evaluate_request",
+    "decode_noised_metrics_reply",
     "decode_popularity_reply",
     "decode_popularity_request",
     "decode_refusal",
@@ -94,6 +101,7 @@ __all__ = [
     "encode_enrol_request",
     "encode_evaluate_reply",
     "encode_evaluate_request",
+    "encode_noised_metrics_reply",
     "encode_popularity_reply",
     "encode_popularity_request",
     "encode_refusal",

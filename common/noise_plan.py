@@ -6,7 +6,8 @@ import math
 from functools import lru_cache
 
 from common.calibration import calibrate_noise_multiplier
-from common.config import AUTO, FederationConfig, ModelConfig, PrivacyConfig, RunConfig
+from common.config import AUTO, RunConfig
+from common.metrics_plan import all_metrics_event
 from common.privacy_events import GaussianEvent, PrivacyEvent, SampledGaussianEvent
 
 # Discrete noise on a sum costs a Gaussian's ε and a term below 1e-14: this leaves room for it.
@@ -27,32 +28,44 @@ def round_event(config: RunConfig) -> SampledGaussianEvent | None:
     return SampledGaussianEvent(
         noise_multiplier=noise_multiplier(config),
         sample_rate=config.privacy.sample_rate,
-        steps=config.federation.local_steps,
+        steps=steps_per_round(config),
     )
+
+
+def steps_per_round(config: RunConfig) -> int:
+    """Mechanism steps of one round: each is one noised sum, and costs one event.
+
+    Where the unit's whole update is clipped, all local steps together are one.
+    """
+    return 1 if config.privacy.clipping == "update" else config.federation.local_steps
 
 
 def noise_multiplier(config: RunConfig) -> float:
     """σ of every step: as configured, or calibrated so that the *whole* run fits (ε, δ).
 
     Raises:
-        CalibrationError: The popularity release alone passes the budget.
+        CalibrationError: The releases beside training alone pass the budget.
     """
     if config.privacy.noise_multiplier != AUTO:
         return float(config.privacy.noise_multiplier)
-    return _calibrated(config.privacy, config.federation, config.model)
+    return _calibrated(config)
+
+
+def beside_training(config: RunConfig) -> tuple[PrivacyEvent, ...]:
+    """All that a site releases in the run but its updates: popularity and private metrics."""
+    events = (popularity_event(config), all_metrics_event(config))
+    return tuple(event for event in events if event is not None)
 
 
 @lru_cache(maxsize=64)
-def _calibrated(privacy: PrivacyConfig, federation: FederationConfig, model: ModelConfig) -> float:
-    config = RunConfig(privacy=privacy, federation=federation, model=model)
-    popularity = popularity_event(config)
-    before: tuple[PrivacyEvent, ...] = () if popularity is None else (popularity,)
+def _calibrated(config: RunConfig) -> float:
+    privacy, federation = config.privacy, config.federation
     return calibrate_noise_multiplier(
         target_epsilon=privacy.target_epsilon * _ROOM,
         target_delta=privacy.target_delta,
         sample_rate=privacy.sample_rate,
-        steps=federation.rounds * federation.local_steps,
-        before=before,
+        steps=federation.rounds * steps_per_round(config),
+        before=beside_training(config),
     )
 
 

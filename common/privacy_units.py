@@ -1,4 +1,7 @@
-"""Privacy units: one user becomes one bounded contribution to one step.
+"""Privacy units: one unit becomes one bounded contribution to one step.
+
+A unit is a user, or a training example: one target interaction with the history that the
+model is shown for it (`common.unit_texts` says what that protects, and what not).
 
 A unit's contribution holds at most `targets` of its training items, each with the history
 before it, and negatives drawn inside the unit. The sampler knows only the unit's
@@ -8,7 +11,7 @@ any other (otherwise "never drawn as a negative" would give the test item away).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +20,7 @@ import numpy.typing as npt
 import torch
 
 from common.holdout import UserSplit
+from common.unit_texts import PrivacyUnit
 
 IntArray = npt.NDArray[np.int64]
 
@@ -35,19 +39,28 @@ class DrawSource(Protocol):
 
 @dataclass(frozen=True)
 class Unit:
-    """All training data of one user, cut to the most recent `max_history` + 1 items.
+    """A user's training data, or one example, cut to the most recent `max_history` + 1 items.
 
     Attributes:
         user_id: The site's own identifier; it never leaves the site.
         items: ``[n]`` int64 catalogue indices, oldest first.
         ratings: ``[n]`` float32.
-        positives: ``[p]`` int64, *all* training items, sorted; never drawn as negatives.
+        positives: ``[p]`` int64, sorted, never drawn as negatives: *all* training items of a
+            user; of an example only its own items.
+        first_target: Place of the first item that may be a target: 0 for a user, that of
+            the last item for an example; what stands before it is history only.
     """
 
     user_id: str
     items: IntArray
     ratings: npt.NDArray[np.float32]
     positives: IntArray
+    first_target: int = 0
+
+    @property
+    def counted(self) -> IntArray:
+        """The items that the unit adds to popularity: an example counts its target alone."""
+        return self.positives if self.first_target == 0 else self.items[self.first_target :]
 
 
 @dataclass(frozen=True)
@@ -100,8 +113,20 @@ class UnitBatch:
     live_scale: torch.Tensor
 
 
-def make_units(splits: Sequence[UserSplit], *, max_history: int) -> list[Unit]:
-    """Turns each user's training part into a unit (users without training items: none)."""
+def make_units(
+    splits: Sequence[UserSplit], *, max_history: int, unit: PrivacyUnit = "user"
+) -> list[Unit]:
+    """Turns each user's training part into units (users without training items: none).
+
+    Args:
+        splits: The users.
+        max_history: Most recent items that a target is shown.
+        unit: ``user``: one unit for each user. ``example``: one for each training
+            interaction, with the items up to and including it; nothing in it depends on
+            what came later.
+    """
+    if unit == "example":
+        return [each for split in splits for each in _examples(split, max_history)]
     units = []
     for split in splits:
         items = split.train.items
@@ -112,6 +137,19 @@ def make_units(splits: Sequence[UserSplit], *, max_history: int) -> list[Unit]:
             Unit(split.user_id, items[recent], split.train.ratings[recent], np.unique(items))
         )
     return units
+
+
+def _examples(split: UserSplit, max_history: int) -> Iterator[Unit]:
+    for place in range(len(split.train.items)):
+        shown = slice(max(0, place - max_history), place + 1)
+        items = split.train.items[shown]
+        yield Unit(
+            split.user_id,
+            items,
+            split.train.ratings[shown],
+            np.unique(items),
+            first_target=len(items) - 1,
+        )
 
 
 def draw_negatives(unit: Unit, catalogue_size: int, count: int, source: DrawSource) -> IntArray:
@@ -147,8 +185,8 @@ def draw_contribution(
             negatives, rescaled so that the gradient stays unbiased.
         source: The site's random source.
     """
-    n = len(unit.items)
-    positions = np.sort(source.permutation(n)[: min(targets, n)])
+    n = len(unit.items) - unit.first_target
+    positions = unit.first_target + np.sort(source.permutation(n)[: min(targets, n)])
     drawn = draw_negatives(unit, catalogue_size, negatives, source)
     m = len(positions)
     live_targets = min(m, (lora_rows + 1) // 2)

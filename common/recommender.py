@@ -16,15 +16,17 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import BertModel
 
+from common.bilinear_head import ItemRows
 from common.config import ModelConfig
 from common.frozen_prefix import FrozenPrefix
 from common.item_tower import ItemTower
+from common.lag_profiles import HALF_LIVES, MEAN_PROFILE, lag_weights
 from common.objectives import OBJECTIVES
 from common.privacy_units import UnitBatch
-from common.user_tower import HALF_LIVES, build_head, lag_weights
+from common.user_tower import build_head
 from common.whitening import Whitening, fit_whitening
 
-SIMILARITY_START = (0.0, 14 / 3, 14 / 3, 14 / 3, 0.0, 0.0)  # per half-life; the text floor
+SIMILARITY_START = tuple(14 * weight for weight in MEAN_PROFILE)  # the text floor
 _SCORE_BATCH = 32
 
 
@@ -48,7 +50,7 @@ class Recommender(nn.Module):
         if config.item_side == "lora":
             self.head.requires_grad_(False)
             self.score.requires_grad_(False)
-        self.item_prior = torch.zeros(len(prefix.offsets) - 1)
+        self.set_item_prior(torch.zeros(len(prefix.offsets) - 1))
         self._table: torch.Tensor | None = None
         self._table_lora = ""
         self._objective = OBJECTIVES[config.objective]
@@ -82,6 +84,7 @@ class Recommender(nn.Module):
     def set_item_prior(self, prior: torch.Tensor) -> None:
         """Sets the popularity prior ``[V]`` that the server made of the sites' releases."""
         self.item_prior = prior
+        self.head.set_item_prior(prior)
 
     def table(self) -> torch.Tensor:
         """Whitened text vectors ``[V, d]`` under the current adapter, without gradient."""
@@ -103,7 +106,9 @@ class Recommender(nn.Module):
         weights = lag_weights(batch.history_mask, batch.positions, self.half_lives)
         candidates = self._candidate_vectors(batch, table)
         prior = self.item_prior[batch.candidates]
-        scores: torch.Tensor = self.head(history, weights, candidates)
+        scores: torch.Tensor = self.head(
+            ItemRows(history, batch.history), weights, ItemRows(candidates, batch.candidates)
+        )
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
         return scores + terms
 
@@ -151,7 +156,8 @@ class Recommender(nn.Module):
         history = table[items]
         weights = lag_weights(mask, lengths[:, None], self.half_lives)
         candidates, prior = table[None], self.item_prior[None]
-        scores: torch.Tensor = self.head(history, weights, candidates)
+        catalogue = ItemRows(candidates, torch.arange(len(table))[None])
+        scores: torch.Tensor = self.head(ItemRows(history, items), weights, catalogue)
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
         return (scores + terms)[:, 0]
 
@@ -177,6 +183,7 @@ class ScoreTerms(nn.Module):
             self.similarity.weight.copy_(torch.tensor([SIMILARITY_START]))
             self.prior.weight.fill_(1.0)
             self.offset.weight.fill_(3.0 if config.objective == "rating" else 0.0)
+        self.requires_grad_(config.score_terms == "trained")
 
     def forward(
         self,

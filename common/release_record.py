@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from common.adapters import Adapter, adapter_sha256
 from common.errors import PrivacyError
 from common.privacy_events import event_from_dict, event_to_dict
+from common.unit_texts import PrivacyUnit
 
 ReleaseKind = Literal["update", "popularity", "metrics"]
 Mechanism = Literal["gaussian", "sampled_gaussian", "discrete_gaussian", "none", "exact_lab_only"]
@@ -40,7 +41,8 @@ class ReleaseRecord(BaseModel):
         sample_rate: q, the Poisson rate of units in one step.
         steps: noised steps that the release composes.
         unit: the privacy unit.
-        neighbouring_relation: the pair of data sets that the guarantee compares.
+        neighbouring_relation: the pair of data sets that the guarantee compares: one `unit`
+            (`common.unit_texts` says what that is) more or less.
         sampling: how units were chosen.
         divisor: public constant that the noised sum was divided by.
         tensors: names of the released tensors, sorted.
@@ -68,7 +70,7 @@ class ReleaseRecord(BaseModel):
     max_grad_norm: float = Field(ge=0)
     sample_rate: float = Field(ge=0, le=1)
     steps: int = Field(ge=0)
-    unit: Literal["user"] = "user"
+    unit: PrivacyUnit = "user"
     neighbouring_relation: Literal["add_or_remove_one"] = "add_or_remove_one"
     sampling: Literal["poisson", "full", "none"]
     divisor: float = Field(gt=0)

@@ -79,7 +79,7 @@ def decode_train_reply(
     read_expected(meta, "config_sha256", config_sha256)
     update = read_arrays(content.array_records[_UPDATE], shapes)
     release = read_release(meta, kind="update", site=site, run=run, server_round=server_round)
-    _check_payload(release, update)
+    check_payload(release, update)
     return TrainReply(site, server_round, config_sha256, update, release, read_declared_units(meta))
 
 
@@ -108,7 +108,7 @@ def decode_popularity_reply(
     release = read_release(
         meta, kind="popularity", site=site, run=run, server_round=POPULARITY_ROUND
     )
-    _check_payload(release, counts_payload(counts))
+    check_payload(release, counts_payload(counts))
     return PopularityReply(site, config_sha256, counts, release, read_declared_units(meta))
 
 
@@ -209,7 +209,8 @@ def read_release(
     return release
 
 
-def _check_payload(release: ReleaseRecord, payload: Adapter) -> None:
+def check_payload(release: ReleaseRecord, payload: Adapter) -> None:
+    """Raises `MessageError` unless the record describes exactly this payload."""
     if release.tensors != sorted(payload):
         raise MessageError(f"release record of {release.site} names other tensors than were sent")
     if release.payload_sha256 != payload_sha256(payload):

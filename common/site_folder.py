@@ -47,6 +47,8 @@ class SiteManifest(_Manifest):
     Attributes:
         site: Name of the site.
         declared_units: Number of users that the site declares, a public figure.
+        declared_examples: Number of training examples that it declares, a public figure;
+            runs with `privacy.unit` = example need it.
         dataset: Name of the data set.
         catalogue: Path of the items, relative to the site's folder.
         catalogue_sha256: `Catalogue.sha256` that the items must have.
@@ -56,6 +58,7 @@ class SiteManifest(_Manifest):
 
     site: str = Field(min_length=1)
     declared_units: int = Field(ge=1)
+    declared_examples: int | None = Field(None, ge=1)
     dataset: str
     catalogue: str = ITEMS_FILE
     catalogue_sha256: str = Field(pattern="^[0-9a-f]{64}$")

@@ -12,31 +12,9 @@ import math
 import torch
 from torch import nn
 
+from common.bilinear_head import BilinearHead, ItemRows
 from common.config import ModelConfig
-
-HALF_LIVES = (0.5, 2.0, 6.0, 20.0, 80.0, 400.0)  # items
-
-
-def lag_weights(
-    history_mask: torch.Tensor, positions: torch.Tensor, half_lives: torch.Tensor
-) -> torch.Tensor:
-    """Normalised weights of the history before each position, per half-life.
-
-    Args:
-        history_mask: ``[B, H]`` bool.
-        positions: ``[B, m]`` int64; places below the position count, the nearest most.
-        half_lives: ``[L]`` in items.
-
-    Returns:
-        ``[B, m, L, H]``; each profile sums to 1, or is all zero without any history.
-    """
-    places = torch.arange(history_mask.shape[1], device=positions.device)
-    age = positions[:, :, None] - 1 - places  # [B, m, H]
-    visible = (age >= 0) & history_mask[:, None, :]
-    decay = torch.exp2(-age.clamp(min=0)[:, :, None, :] / half_lives[:, None])  # [B, m, L, H]
-    weights = decay * visible[:, :, None, :]
-    total = weights.sum(-1, keepdim=True)
-    return torch.where(total > 0, weights / total.clamp(min=1e-30), torch.zeros_like(weights))
+from common.lag_profiles import HALF_LIVES
 
 
 def _mlp(width: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
@@ -64,59 +42,25 @@ class MultiLagHead(nn.Module):
         self.residual = _mlp(dim, dim, dim, config.dropout)
         self.temperature = nn.Linear(1, 1, bias=False)
         self.text_bias = nn.Linear(width, 1, bias=False)
+        self.text_bias.requires_grad_(config.score_terms == "trained")
         with torch.no_grad():
             self.temperature.weight.fill_(1.0)
             self.text_bias.weight.zero_()
 
+    def set_item_prior(self, prior: torch.Tensor) -> None:
+        """Nothing to do: only text enters this head."""
+
     def forward(
-        self, history: torch.Tensor, weights: torch.Tensor, candidates: torch.Tensor
+        self, history: ItemRows, weights: torch.Tensor, candidates: ItemRows
     ) -> torch.Tensor:
-        """Scores.
-
-        Args:
-            history: ``[B, H, d]`` whitened text vectors.
-            weights: ``[B, m, L, H]`` from `lag_weights`.
-            candidates: ``[B, N, d]``, or ``[1, N, d]`` for one catalogue scored for all units.
-
-        Returns:
-            ``[B, m, N]``.
-        """
-        means = torch.einsum("bmlh,bhe->bmle", weights, self.history(history))
+        """Scores ``[B, m, N]``; arguments as in `BilinearHead.forward`."""
+        means = torch.einsum("bmlh,bhe->bmle", weights, self.history(history.vectors))
         user = self.mix(means.flatten(2))  # [B, m, e]
         user = user + self.residual(user)
-        item = self.candidate(candidates)  # [B, N, e]
+        item = self.candidate(candidates.vectors)  # [B, N, e]
         dots = torch.matmul(user, item.transpose(1, 2)) * self.scale  # [B, m, N]
-        bias = self.text_bias(candidates).transpose(1, 2)  # [B, 1, N]
+        bias = self.text_bias(candidates.vectors).transpose(1, 2)  # [B, 1, N]
         scores: torch.Tensor = self.temperature(dots[..., None]).squeeze(-1) + bias
-        return scores
-
-
-class BilinearHead(nn.Module):
-    """One p×p matrix per lag on the first p whitened directions; few released numbers."""
-
-    half_lives: torch.Tensor
-
-    def __init__(self, width: int, config: ModelConfig):
-        """Builds the head; it starts at zero, so the score starts at the text floor."""
-        super().__init__()
-        self.dim = min(config.head_dim, width)
-        self.scale = 1.0 / math.sqrt(self.dim)
-        self.register_buffer("half_lives", torch.tensor(HALF_LIVES), persistent=False)
-        self.mix = nn.Linear(len(HALF_LIVES) * self.dim, self.dim, bias=False)
-        self.text_bias = nn.Linear(self.dim, 1, bias=False)
-        with torch.no_grad():
-            self.mix.weight.zero_()
-            self.text_bias.weight.zero_()
-
-    def forward(
-        self, history: torch.Tensor, weights: torch.Tensor, candidates: torch.Tensor
-    ) -> torch.Tensor:
-        """Scores ``[B, m, N]``; arguments as in `MultiLagHead.forward`."""
-        means = torch.einsum("bmlh,bhe->bmle", weights, history[..., : self.dim])
-        user = self.mix(means.flatten(2))  # [B, m, p]
-        item = candidates[..., : self.dim]
-        bias = self.text_bias(item).transpose(1, 2)
-        scores: torch.Tensor = torch.matmul(user, item.transpose(1, 2)) * self.scale + bias
         return scores
 
 

@@ -16,12 +16,15 @@ from common.messages import (
     POPULARITY_ROUND,
     EnrolReply,
     EvaluateReply,
+    NoisedMetricsReply,
     PopularityReply,
+    Stage,
     SumReply,
     SumRequest,
     TrainReply,
     decode_enrol_reply,
     decode_evaluate_reply,
+    decode_noised_metrics_reply,
     decode_popularity_reply,
     decode_refusal,
     decode_sum_reply,
@@ -33,7 +36,15 @@ from server.round_record import SiteRound, SiteStatus
 
 MAX_REASON = 500
 
-Reply = TypeVar("Reply", TrainReply, PopularityReply, EvaluateReply, EnrolReply, SumReply)
+Reply = TypeVar(
+    "Reply",
+    TrainReply,
+    PopularityReply,
+    EvaluateReply,
+    NoisedMetricsReply,
+    EnrolReply,
+    SumReply,
+)
 
 
 class ReplyReader:
@@ -99,6 +110,22 @@ class ReplyReader:
 
         return self._read(message, server_round, decode)
 
+    def noised_metrics(
+        self, message: Message, server_round: int, stage: Stage
+    ) -> NoisedMetricsReply | SiteRound:
+        """Reads the reply to an evaluate request of a run with private metrics."""
+
+        def decode(content: RecordDict) -> NoisedMetricsReply:
+            return decode_noised_metrics_reply(
+                content,
+                run=self.run,
+                server_round=server_round,
+                config_sha256=self.config_sha256,
+                stage=stage,
+            )
+
+        return self._read(message, server_round, decode)
+
     def enrolment(self, message: Message) -> EnrolReply | SiteRound:
         """Reads the reply to an enrol request."""
 
@@ -127,7 +154,7 @@ class ReplyReader:
                 return self._refusal(message, node, server_round)
             reply = decode(message.content)
             self._remember_site(node, reply.site)
-            if not isinstance(reply, EvaluateReply | SumReply):
+            if not isinstance(reply, EvaluateReply | NoisedMetricsReply | SumReply):
                 self._remember_units(reply.site, reply.declared_units)
         except MessageError as fault:
             return SiteRound(self.site_name(node), "error", _one_line(f"MessageError: {fault}"))

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from flwr.app import ConfigRecord
 from flwr.serverapp.grid import Grid
 
-from common.config import RunConfig
 from common.errors import FederationError
 from common.item_prior import item_prior_from_counts
 from common.message_records import write_arrays
 from common.messages import POPULARITY_ROUND, Stage
+from common.metrics_plan import stages_due
 from common.noise_plan import popularity_deviation
 from common.progress import ProgressListener
 from server.round_record import (
@@ -22,6 +22,7 @@ from server.round_record import (
     RoundOutcome,
     RoundRecord,
     SiteRound,
+    after_metrics,
     too_few_sites,
 )
 from server.run_records import RunRecords
@@ -124,14 +125,6 @@ def release_popularity(
     strategy.item_prior = item_prior_from_counts(counts, deviation)
 
 
-def stages_due(server_round: int, config: RunConfig) -> tuple[Stage, ...]:
-    """Validation each `evaluation.every` rounds and after the last; test once, at the end."""
-    every, last = config.evaluation.every, server_round == config.federation.rounds
-    if last:
-        return ("validation", "test")
-    return ("validation",) if every and server_round % every == 0 else ()
-
-
 def wait_for_sites(grid: Grid, sites: int, deadline_s: float) -> None:
     """Waits until `sites` nodes are connected; Flower alone would wait for ever.
 
@@ -161,7 +154,7 @@ def _evaluate(
     server_round: int,
     stage: Stage,
 ) -> EvaluationOutcome:
-    """Exact evaluation of the current adapter; sites that fail are recorded, no more."""
+    """Evaluation of the current adapter; sites that fail are recorded, no more."""
     config = ConfigRecord({STAGE_KEY: stage})
     arrays = write_arrays(strategy.adapter)
     messages = strategy.configure_evaluate(server_round, arrays, config, grid)
@@ -191,9 +184,10 @@ def _record(
         server_round=server_round,
         started_at=clock.started_at,
         seconds=clock.seconds(),
-        sites=outcome.sites,
+        sites=after_metrics(outcome.sites, evaluations.values()),
         update_norm=outcome.update_norm,
         fault=outcome.fault,
+        metrics=strategy.config.evaluation.metrics,
         validation=means.get("validation"),
         test=means.get("test"),
         evaluation_faults=tuple(faults),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -67,10 +68,11 @@ def too_few_sites(outcome: RoundOutcome, server_round: int, min_sites: int) -> F
 
 @dataclass(frozen=True)
 class EvaluationOutcome:
-    """Exact means over all sites' users: for the laboratory only.
+    """Means over all sites' users: exact for the laboratory only, else noised and charged.
 
     Attributes:
-        means: ``users`` and the mean of each metric; none when no user was evaluated.
+        means: ``users`` and the mean of each metric, and ``noise_std`` where they are noised
+            (`server.metric_means`); none when no user was evaluated.
         answers: what came back of the question.
     """
 
@@ -90,8 +92,10 @@ class RoundRecord:
         sites: every site that was asked, sorted by name.
         update_norm: L2 norm of the mean update, before the server optimiser.
         fault: why the round gave no new adapter although the run went on.
-        validation: exact means, lab only.
-        test: exact means, lab only; once, after the last round.
+        metrics: what the means are: ``exact`` (lab only), ``private`` (noised, charged), or
+            ``none``.
+        validation: means, see `EvaluationOutcome`.
+        test: means; once, after the last round.
         evaluation_faults: sites that did not answer an evaluation.
     """
 
@@ -102,6 +106,7 @@ class RoundRecord:
     sites: tuple[SiteRound, ...]
     update_norm: float | None = None
     fault: str | None = None
+    metrics: Literal["exact", "private", "none"] = "exact"
     validation: dict[str, float] | None = None
     test: dict[str, float] | None = None
     evaluation_faults: tuple[SiteRound, ...] = ()
@@ -109,6 +114,19 @@ class RoundRecord:
     def to_json(self) -> dict[str, object]:
         """Plain values by name."""
         return asdict(self)
+
+
+def after_metrics(
+    sites: Iterable[SiteRound], evaluations: Iterable[EvaluationOutcome]
+) -> tuple[SiteRound, ...]:
+    """`sites` with their ledgers' totals after what they released about metrics, too."""
+    spent: dict[str, float] = {}
+    for answer in (site for evaluation in evaluations for site in evaluation.answers.sites):
+        if answer.epsilon_prv is not None:
+            spent[answer.site] = max(answer.epsilon_prv, spent.get(answer.site, 0.0))
+    return tuple(
+        replace(each, epsilon_prv=spent.get(each.site, each.epsilon_prv)) for each in sites
+    )
 
 
 class RoundClock:

@@ -33,10 +33,11 @@ from common.messages import (
     encode_popularity_request,
     encode_train_request,
 )
-from common.metrics import MetricSums
+from common.metrics_plan import metrics_event
 from common.progress import ProgressListener
 from common.release_record import ReleaseRecord
 from server.aggregation import WeightedSum, l2_norm
+from server.metric_means import exact_means, noised_means
 from server.popularity import sum_counts
 from server.reply_reading import ReplyReader
 from server.round_record import EvaluationOutcome, RoundOutcome, SiteRound, too_few_sites
@@ -83,6 +84,7 @@ class FederatedAdapters(Strategy):
         self._sha256 = config.sha256()
         self.reader = ReplyReader(run, self._sha256, shapes(adapter))
         self._unanswered: set[int] = set()
+        self._stage: Stage = "validation"
 
     @property
     def least_sites(self) -> int:
@@ -148,13 +150,14 @@ class FederatedAdapters(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Asks every site to evaluate `arrays` on ``config["stage"]``."""
+        self._stage = cast(Stage, config[STAGE_KEY])
         request = EvaluateRequest(
             self.run,
             server_round,
             self._sha256,
             read_arrays(arrays, self.reader.shapes),
             self.item_prior,
-            cast(Stage, config[STAGE_KEY]),
+            self._stage,
         )
         content = encode_evaluate_request(request)
         return self._ask(grid, content, MessageType.EVALUATE, server_round)
@@ -162,22 +165,13 @@ class FederatedAdapters(Strategy):
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Adds up exact metric sums (lab only), in the order of the sites' names."""
-        sites = []
-        sums: dict[str, MetricSums] = {}
-        for message in self._noted(replies):
-            reply = self.reader.evaluate(message, server_round)
-            if isinstance(reply, SiteRound):
-                sites.append(reply)
-                continue
-            sums[reply.site] = reply.sums
-            sites.append(SiteRound(reply.site, "ok", bytes_up=reply.release.bytes))
-        total = MetricSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        for site in sorted(sums):
-            total += sums[site]
-        means = {"users": float(total.users), **total.means()} if total.users else None
-        answers = self._with_missing(RoundOutcome(tuple(sites)))
-        self.evaluation = EvaluationOutcome(means, answers)
+        """Means over all users, exact (lab only) or noised, as `evaluation.metrics` says."""
+        replies, event = self._noted(replies), metrics_event(self.config)
+        if event is not None:
+            means, outcome = noised_means(replies, self.reader, server_round, self._stage, event)
+        else:
+            means, outcome = exact_means(replies, self.reader, server_round)
+        self.evaluation = EvaluationOutcome(means, self._with_missing(outcome))
         return None if means is None else MetricRecord(dict(means))
 
     def take_releases(self) -> list[ReleaseRecord]:

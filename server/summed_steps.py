@@ -108,13 +108,15 @@ def update_of_sum(
     """
     if not expected_units > 0:
         raise FederationError(f"the summed sites declare {expected_units} expected units")
-    rates = {
-        name: (lora_learning_rate if name.startswith("lora.") else learning_rate)(
-            config, server_round
-        )
-        for name in shapes
-    }
     return {
-        name: (rates[name] * tensor / expected_units).astype(np.float32)
+        name: (_rate(name, config, server_round) * tensor / expected_units).astype(np.float32)
         for name, tensor in unflatten(total, shapes).items()
     }
+
+
+def _rate(name: str, config: RunConfig, server_round: int) -> float:
+    """Gradients still need a step size; whole updates were made with it."""
+    if config.privacy.clipping == "update":
+        return 1.0
+    rate = lora_learning_rate if name.startswith("lora.") else learning_rate
+    return rate(config, server_round)

@@ -19,6 +19,7 @@ from common.config_loading import load_config
 from common.errors import FedrecError
 from common.process_environment import quiet_third_parties
 from common.run_folder import RunFolder
+from simulations.privacy_command import EXAMPLES, privacy
 from simulations.run_paths import find_run, new_run_path
 from simulations.scenario_files import bundled_scenarios, find_scenario
 
@@ -132,6 +133,9 @@ def scenarios(as_json: AsJson = False) -> None:
     width = max(len(name) for name in found)
     for name, purpose in found.items():
         print(f"{name:{width}}  {purpose}")
+
+
+app.command("privacy", epilog=EXAMPLES)(privacy)
 
 
 @data_app.command("fetch", epilog="Example: fedrec data fetch movielens-100k")

@@ -105,9 +105,10 @@ def _model_row(
     adapter, _ = folder.read_adapter()
     scorer = scorer_of(recommender, adapter, item_prior(folder))
     privacy = config.privacy
-    claim = f"{privacy.mode}, ε={privacy.target_epsilon:g}" if config.is_private else "no privacy"
+    per = "" if privacy.unit == "user" else f" per {privacy.unit}"
+    claim = f"{privacy.mode}, ε={privacy.target_epsilon:g}{per}"
     return EvaluatedRow(
-        name=f"fedrec ({claim})",
+        name=f"fedrec ({claim if config.is_private else 'no privacy'})",
         kind="model",
         metrics=evaluate_scorer(scorer, splits, "test"),
         mode=privacy.mode,
@@ -174,6 +175,8 @@ def _private_floors(
     )
     where = "once on the sum over all sites" if config.is_summed else "at every site"
     note = f"all of ε on one release, noise {where}"
+    if privacy.unit != "user":
+        note += f"; ε per user, which promises more than per {privacy.unit}"
     epsilon = privacy.target_epsilon
     return [
         EvaluatedRow("DP-Pop", "dp_popularity", popularity, privacy.mode, epsilon, note),

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.config import DataConfig
 from common.errors import DataError
+from common.holdout import UserSplit, hold_out
 from common.interactions import Dataset, Int64Array
 from common.site_folder import (
     INTERACTIONS_FILE,
@@ -71,6 +72,7 @@ def _write_all(
     sites = tuple(f"site-{number:04d}" for number in range(len(parts)))
     sha256 = dataset.catalogue.sha256
     write_catalogue(new / ITEMS_FILE, dataset.catalogue)
+    examples = np.array([len(split.train) for split in _splits(dataset, config)])
     site_of_user = np.zeros(len(dataset.users.user_ids), dtype=np.int64)
     for number, part in enumerate(parts):
         site_of_user[part] = number
@@ -86,6 +88,7 @@ def _write_all(
         manifest = SiteManifest(
             site=site,
             declared_units=len(part),
+            declared_examples=int(examples[part].sum()),
             dataset=dataset.name,
             catalogue=f"../{ITEMS_FILE}",
             catalogue_sha256=sha256,
@@ -96,6 +99,10 @@ def _write_all(
     overview = SitesManifest(dataset=dataset.name, catalogue_sha256=sha256, sites=sites)
     write_manifest(new / SITES_FILE, overview)
     return sites
+
+
+def _splits(dataset: Dataset, config: DataConfig) -> list[UserSplit]:
+    return hold_out(dataset.interactions, dataset.catalogue, split=config.split, seed=config.seed)
 
 
 def _swap_in(new: Path, folder: Path, old: Path) -> None:

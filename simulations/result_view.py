@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.config import PrivacyConfig
+from common.unit_texts import UNIT_WORDS
 from simulations.report.metrics_file import IntervalRecord, MetricsFile
 from simulations.report.number_text import (
     delta_text,
@@ -84,6 +85,7 @@ def result_json(summary: RunSummary) -> str:
         "delta": summary.delta,
         "unit": privacy.unit,
         "neighbouring_relation": "add_or_remove_one",
+        "unit_note": UNIT_WORDS[privacy.unit].note,
         "mode": privacy.mode,
         "trusted": summary.trusted,
         "insecure_seeded_noise": privacy.insecure_seeded_noise,
@@ -97,11 +99,14 @@ def privacy_line(privacy: PrivacyConfig, epsilon: float | None, delta: float) ->
     """Return the claim in one line: ε, δ, unit, relation, sampling and what it covers."""
     if epsilon is None:
         return f"none (privacy.mode = {privacy.mode}): the server saw exact updates"
-    sampling = "Poisson sampling" if privacy.sample_rate < 1 else "all users in every step"
+    words = UNIT_WORDS[privacy.unit]
+    sampling = "Poisson sampling" if privacy.sample_rate < 1 else f"all {words.many} in every step"
     claim = (
         f"ε = {epsilon_text(epsilon)} at δ = {delta_text(delta)} for each {privacy.unit}, "
         f"add or remove one, over all releases of the run; {sampling}; PRV accountant"
     )
+    if words.note:
+        claim += f". {words.note}"
     if privacy.insecure_seeded_noise:
         return "none: the noise came from a seed (privacy.insecure_seeded_noise), for tests only"
     return claim

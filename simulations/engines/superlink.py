@@ -29,7 +29,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class SuperLink:
-    """A running SuperLink in simulation mode.
+    """A running SuperLink.
 
     Attributes:
         home: its FLWR_HOME, which also holds the staged app and the log.
@@ -65,11 +65,12 @@ class SuperLink:
 
 
 @contextmanager
-def own_superlink(extra: Mapping[str, str]) -> Iterator[SuperLink]:
+def own_superlink(extra: Mapping[str, str], *, is_simulation: bool = True) -> Iterator[SuperLink]:
     """Starts a SuperLink and ends it, with all that it started, whatever happens.
 
     Args:
         extra: further environment of its processes.
+        is_simulation: whether it makes its own nodes; if not, SuperNodes connect to it.
 
     Raises:
         FederationError: It does not start, or something outlives it.
@@ -78,7 +79,7 @@ def own_superlink(extra: Mapping[str, str]) -> Iterator[SuperLink]:
     home = Path(tempfile.mkdtemp(prefix="fedrec-"))
     superlink = SuperLink(home, _environment(home, mark, extra), home / "superlink.log")
     try:
-        _wait_until_started(superlink)
+        _wait_until_started(superlink, is_simulation)
         yield superlink
     finally:
         left = end_marked_processes(mark)
@@ -121,14 +122,15 @@ def _environment(home: Path, mark: str, extra: Mapping[str, str]) -> dict[str, s
     }
 
 
-def _wait_until_started(superlink: SuperLink) -> None:
+def _wait_until_started(superlink: SuperLink, is_simulation: bool) -> None:
     """Starts on a free port; another process may take it first, so it tries again."""
     for _ in range(ATTEMPTS):
         port = _free_port()
         connection = {"address": f"127.0.0.1:{port}", "insecure": True}
         config = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
         (superlink.home / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
-        command = ["flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess"]
+        command = ["flower-superlink", "--insecure", "--isolation", "subprocess"]
+        command += ["--simulation"] if is_simulation else []
         command += ["--host", "127.0.0.1", "--port", str(port)]
         command += ["--disable-runtime-dependency-installation"]
         if _answers(superlink.start(command), port):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from simulations.report.claim import Claim, is_seeded
+from simulations.report.claim import Claim, has_other_unit, is_seeded
 from simulations.report.metrics_file import MetricsFile
 from simulations.report.number_text import epsilon_text
 from simulations.report.privacy_totals import AGREEMENT, SiteTotals
@@ -47,8 +47,15 @@ def _guarantee(run: RunFiles, claim: Claim) -> Iterator[str]:
             "insecure_seeded_noise: the noise came from a seed. Whoever knows the seed can remove "
             "it, so no guarantee holds; for tests only."
         )
+    elif has_other_unit(run):
+        yield (
+            f"A release was charged for another unit than the run's, {claim.unit}: no total covers "
+            "both, so no guarantee holds."
+        )
     elif claim.status == "void":
         yield "A site released something without noise in a private mode: no guarantee holds."
+    if claim.status == "private" and claim.unit_note:
+        yield claim.unit_note
 
 
 def _accounting(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> Iterator[str]:
@@ -70,6 +77,9 @@ def _accounting(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> It
 
 
 def _sites(run: RunFiles) -> Iterator[str]:
+    for record in run.rounds:
+        if record.fault is not None:
+            yield f"Round {record.server_round} gave no new adapter: {record.fault}"
     seen: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for record in run.rounds:
         for site in record.sites:
@@ -99,7 +109,11 @@ def _rows(metrics: MetricsFile | None) -> Iterator[str]:
 
 def _lab_only(run: RunFiles) -> Iterator[str]:
     exact = any(record.mechanism == "exact_lab_only" for record in run.releases)
-    if exact or run.metrics is not None or any(r.validation for r in run.rounds):
+    if (
+        exact
+        or run.metrics is not None
+        or any(r.validation and r.metrics == "exact" for r in run.rounds)
+    ):
         yield (
             "Lab only: the metrics of this report are exact and not covered by ε. They exist "
             "because the sites are simulated; outside a simulation they would be releases."

@@ -9,12 +9,11 @@ from typing import Literal
 
 from common.config import RunConfig
 from common.release_record import ReleaseRecord
+from common.unit_texts import UNIT_WORDS
 from simulations.report.number_text import delta_text, epsilon_text
 from simulations.report.privacy_totals import SiteTotals, charged, is_noised
 from simulations.report.run_files import RunFiles
 
-UNIT = "user"
-RELATION = "add or remove all data of one user"
 ClaimStatus = Literal["private", "void", "none", "nothing_released"]
 
 _TRUSTED = {
@@ -28,11 +27,12 @@ _TRUSTED = {
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run promises each user, in words and in numbers.
+    """What a run promises each unit, in words and in numbers.
 
     Attributes:
-        status: `private`; `void` where the noise was seeded or part was not noised; `none`
-            in mode none; `nothing_released` where no site released anything.
+        status: `private`; `void` where the noise was seeded, part was not noised, or a release
+            was charged for another unit; `none` in mode none; `nothing_released` where no
+            site released anything.
         sentence: the claim in one sentence.
         epsilon: the highest total of any site (PRV, its ledger's life); null without a claim.
         delta: δ.
@@ -40,6 +40,9 @@ class Claim:
         accountant: how ε was computed.
         trusted: who must be trusted.
         covered, not_covered: lines.
+        unit: the privacy unit.
+        relation: the neighbouring relation.
+        unit_note: one sentence on what the unit does not give; empty for a user.
     """
 
     status: ClaimStatus
@@ -51,8 +54,9 @@ class Claim:
     trusted: str
     covered: tuple[str, ...]
     not_covered: tuple[str, ...]
-    unit: str = UNIT
-    relation: str = RELATION
+    unit: str
+    relation: str
+    unit_note: str
 
     def epsilon_phrase(self) -> str:
         """Return ε with all that it means nothing without."""
@@ -74,18 +78,22 @@ def make_claim(run: RunFiles, totals: Sequence[SiteTotals]) -> Claim:
         The claim.
     """
     status, epsilon = _status(run, totals), _highest(totals)
+    words = UNIT_WORDS[run.config.privacy.unit]
     claim = Claim(
         status=status,
         sentence="",
         epsilon=epsilon if status == "private" else None,
         delta=run.config.privacy.target_delta,
-        sampling=sampling_text(run.releases),
+        sampling=sampling_text(run.releases, words.many),
         accountant="PRV; RDP and PLD beside it",
         trusted=trusted_text(run.config),
         covered=_covered(run.releases),
         not_covered=_not_covered(run.config),
+        unit=words.unit,
+        relation=words.relation,
+        unit_note=words.note,
     )
-    return replace(claim, sentence=_sentence(claim, seeded=is_seeded(run)))
+    return replace(claim, sentence=_sentence(claim, _void_reason(run)))
 
 
 def trusted_text(config: RunConfig) -> str:
@@ -95,17 +103,19 @@ def trusted_text(config: RunConfig) -> str:
     return text.format(honest=config.min_honest, sites=config.data.sites)
 
 
-def sampling_text(releases: Sequence[ReleaseRecord]) -> str:
-    """Describe how users were chosen in the noised releases."""
+def sampling_text(releases: Sequence[ReleaseRecord], units: str) -> str:
+    """Describe how the units (in the plural) were chosen in the noised releases."""
     noised = [record for record in charged(releases) if is_noised(record)]
     rates = sorted({r.sample_rate for r in noised if r.sampling == "poisson"})
     parts = []
     if any(rate < 1 for rate in rates):
         shown = ", ".join(f"{rate:.4g}" for rate in rates)
-        parts.append(f"Poisson sampling of users at rate {shown} per step, kept secret")
+        parts.append(f"Poisson sampling of {units} at rate {shown} per step, kept secret")
     if any(rate >= 1 for rate in rates) or any(r.sampling == "full" for r in noised):
-        what = "popularity" if any(rate < 1 for rate in rates) else "every release"
-        parts.append(f"all users take part in {what}, no amplification")
+        full = {r.kind for r in noised if r.sampling == "full"}
+        named = " and ".join(kind for kind in ("popularity", "metrics") if kind in full)
+        what = named if any(rate < 1 for rate in rates) else "every release"
+        parts.append(f"all {units} take part in {what}, no amplification")
     return "; ".join(parts) or "none"
 
 
@@ -115,11 +125,16 @@ def is_seeded(run: RunFiles) -> bool:
     return run.config.privacy.insecure_seeded_noise or any(marks)
 
 
+def has_other_unit(run: RunFiles) -> bool:
+    """Whether a release was charged for another unit than the run's: no total covers both."""
+    return any(record.unit != run.config.privacy.unit for record in run.releases)
+
+
 def _status(run: RunFiles, totals: Sequence[SiteTotals]) -> ClaimStatus:
     if run.config.privacy.mode == "none":
         return "none"
     kept = charged(run.releases)
-    if is_seeded(run):
+    if is_seeded(run) or has_other_unit(run):
         return "void"
     if any(math.isinf(site.total.prv) for site in totals):
         return "void"
@@ -132,24 +147,29 @@ def _highest(totals: Sequence[SiteTotals]) -> float | None:
     return max(spent, default=None)
 
 
-def _sentence(claim: Claim, *, seeded: bool) -> str:
+def _void_reason(run: RunFiles) -> str:
+    if is_seeded(run):
+        return "its noise came from a seed, and whoever knows the seed can remove it"
+    if has_other_unit(run):
+        return f"a release was charged for another unit than {run.config.privacy.unit}"
+    return "something left a site without noise"
+
+
+def _sentence(claim: Claim, void_reason: str) -> str:
+    words = UNIT_WORDS[claim.unit]
     if claim.status == "none":
         return (
             "This run has no privacy guarantee: privacy.mode is none, exact updates left the "
-            "sites, and ε is unbounded for every user."
+            f"sites, and ε is unbounded for every {words.unit}."
         )
     if claim.status == "void":
-        reason = (
-            "its noise came from a seed, and whoever knows the seed can remove it"
-            if seeded
-            else "something left a site without noise"
-        )
-        return f"This run has no privacy guarantee: {reason}."
+        return f"This run has no privacy guarantee: {void_reason}."
     if claim.status == "nothing_released":
-        return "No site released anything in this run, so it cost no user any privacy."
+        return "No site released anything in this run, so it cost nobody any privacy."
     return (
-        "For every user, the distribution of everything that left their site over the whole life "
-        f"of its ledger changes by at most {claim.epsilon_phrase()}. Trusted: {claim.trusted}."
+        f"For every {words.unit}, the distribution of everything that left {words.site} over the "
+        f"whole life of its ledger changes by at most {claim.epsilon_phrase()}. "
+        f"Trusted: {claim.trusted}. {words.note}".rstrip()
     )
 
 
@@ -158,20 +178,40 @@ def _covered(releases: Sequence[ReleaseRecord]) -> tuple[str, ...]:
     lines = {
         "popularity": "the popularity of items, released once by each site",
         "update": "every adapter update that a site released, over all rounds and steps",
-        "metrics": "metrics that sites released with noise",
+        "metrics": _metrics_text(releases),
     }
     covered = [text for kind, text in lines.items() if kind in kinds]
     derived = "everything computed from these releases: the adapter, and all that is done with it"
     return (*covered, derived) if covered else ()
 
 
+def _metrics_text(releases: Sequence[ReleaseRecord]) -> str:
+    """Which metrics were released with noise, of which stages."""
+    names = [
+        name for record in charged(releases) if record.kind == "metrics" for name in record.tensors
+    ]
+    stages = [stage for stage in ("validation", "test") if f"metrics.{stage}" in names]
+    return (
+        f"{' and '.join(stages)} metrics that sites released with noise: their number of users and "
+        "sums of HR@10, HR@20, NDCG@10, NDCG@20 and MRR, each release charged"
+    )
+
+
 def _not_covered(config: RunConfig) -> tuple[str, ...]:
+    delta = delta_text(config.privacy.target_delta)
+    grown = f"by group privacy ε grows to at most k·ε, and δ = {delta} to at most k·e^((k−1)·ε)·δ"
+    groups = {
+        "user": (f"a person who is a user at k sites: {grown}",),
+        "example": (
+            f"a user with k examples: {grown}",
+            "an interaction as it appears in the histories of other examples",
+        ),
+    }
     return (
         "tuning: settings that were chosen in earlier runs by looking at non-private validation",
         "exact validation and test metrics, group figures and this report: they exist in the lab "
-        "only, from simulated sites",
-        "a person who is a user at k sites: by group privacy ε grows to at most k·ε, and δ = "
-        f"{delta_text(config.privacy.target_delta)} to at most k·e^((k−1)·ε)·δ",
+        "only, from simulated sites; group statistics never leave a site",
+        *groups[config.privacy.unit],
         "public facts: the catalogue with its texts, the number of sites, their declared sizes, "
         "and which sites took part in which round",
     )

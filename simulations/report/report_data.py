@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from common.unit_texts import UNIT_WORDS
 from simulations.fairness import GENDER_LIMIT, HOLD_OUT_LIMIT
 from simulations.report.alerts import alerts
 from simulations.report.claim import Claim, make_claim
 from simulations.report.metrics_file import MetricsFile
 from simulations.report.privacy_totals import EpsilonLine, SiteTotals, site_totals
 from simulations.report.run_files import RoundRecord, RunFiles
+from simulations.report.secure_sum import secure_sum_lines
 from simulations.report.who_sees_what import MODES, parties
 
 SCHEMA_VERSION = 1
@@ -23,6 +25,11 @@ TUNING_NOTE = (
     "Settings chosen on non-private validation are not covered by ε, and neither are the runs "
     "that chose them."
 )
+VALIDATION_NOTES = {
+    "exact": "exact, lab only",
+    "private": "noised at every site, charged to its ledger and covered by ε",
+    "none": "none was asked for",
+}
 CURVE_METRICS = ("hr_10", "ndcg_10")
 
 JsonObject = dict[str, Any]
@@ -46,17 +53,22 @@ def report_data(run: RunFiles) -> JsonObject:
         "config": run.config.model_dump(mode="json"),
         "mode": run.config.privacy.mode,
         "claim": asdict(claim) | {"epsilon_phrase": claim.epsilon_phrase()},
+        "unit_words": asdict(UNIT_WORDS[run.config.privacy.unit]),
         "alerts": alerts(run, claim, totals),
         "results": run.metrics.model_dump(mode="json") if run.metrics else None,
         "utility_by_round": utility_by_round(run.rounds),
+        "validation_note": VALIDATION_NOTES[run.config.evaluation.metrics],
         "epsilon_by_round": epsilon_by_round(run, claim),
         "sites": _sites(totals, run.rounds),
         "groups_notes": _groups_notes(run.metrics),
+        "secure_sum": secure_sum_lines(run),
         "who_sees_what": {
             "modes": [
                 dict(zip(("mode", "noise", "trusted", "server"), m, strict=True)) for m in MODES
             ],
-            "parties": parties(run.config.privacy.mode),
+            "parties": parties(
+                run.config.privacy.mode, run.config.evaluation.metrics, run.config.privacy.unit
+            ),
         },
         "tuning": {"note": TUNING_NOTE, "tuned": list(run.metrics.tuned) if run.metrics else []},
         "cost": cost(run, totals),
@@ -64,7 +76,7 @@ def report_data(run: RunFiles) -> JsonObject:
 
 
 def utility_by_round(rounds: Sequence[RoundRecord]) -> list[JsonObject]:
-    """List the exact validation means of the rounds that validated (lab only)."""
+    """List the validation means of the rounds that validated: exact (lab only) or noised."""
     return [
         {"server_round": record.server_round}
         | {name: record.validation.get(name) for name in CURVE_METRICS}

@@ -13,6 +13,7 @@ from common.config import RunConfig
 from common.errors import RunFolderError
 from common.release_record import ReleaseRecord
 from common.run_folder import RunFolder
+from common.schema_version import read_versioned_lines
 from simulations.report.metrics_file import MetricsFile
 
 METRICS_FILE = "metrics.json"
@@ -33,7 +34,7 @@ class SiteRound(BaseModel):
 
 
 class RoundRecord(BaseModel):
-    """One line of `rounds.jsonl`; `validation` holds exact means and is for the lab only."""
+    """One line of `rounds.jsonl`; `metrics` says whether `validation` is exact (lab only)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +44,9 @@ class RoundRecord(BaseModel):
     seconds: float
     sites: tuple[SiteRound, ...]
     validation: dict[str, float | None] | None = None
+    metrics: Literal["exact", "private", "none"] = "exact"
     update_norm: float | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,21 @@ def read_run(path: Path) -> RunFiles:
             _parse(RoundRecord, record, path / "rounds.jsonl", number)
             for number, record in enumerate(folder.read_rounds(), start=1)
         ),
-        releases=tuple(
-            _parse(ReleaseRecord, record, path / "releases.jsonl", number)
-            for number, record in enumerate(folder.read_releases(), start=1)
-        ),
+        releases=read_releases(path / "releases.jsonl"),
         metrics=metrics,
         ledgers=tuple(folder.read_ledgers()),
+    )
+
+
+def read_releases(path: Path) -> tuple[ReleaseRecord, ...]:
+    """Read every release in the log at `path`, in order of arrival; no log, no releases.
+
+    Raises:
+        RunFolderError: a line is damaged.
+    """
+    return tuple(
+        _parse(ReleaseRecord, record, path, number)
+        for number, record in enumerate(read_versioned_lines(path), start=1)
     )
 
 

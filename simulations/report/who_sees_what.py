@@ -16,14 +16,24 @@ MODES: tuple[tuple[str, str, str, str], ...] = (
 """Mode, who adds noise, who must be trusted, what the server sees."""
 
 _UPDATE = {mode: sees for mode, _, _, sees in MODES}
+_PRIVATE_METRICS = (
+    {
+        "what": "metrics, summed over a site's users and noised",
+        "site": "its own",
+        "server": "each site's noised sums",
+        "others": "the noised means over all sites",
+    },
+)
 _EXACT = {"none", "central"}
 
 
-def parties(mode: str) -> list[dict[str, str]]:
+def parties(mode: str, metrics: str = "exact", unit: str = "user") -> list[dict[str, str]]:
     """List, for each kind of data, what its site, the server and others see in `mode`.
 
     Args:
         mode: `privacy.mode`.
+        metrics: `evaluation.metrics`.
+        unit: `privacy.unit`.
 
     Returns:
         Rows with the keys `what`, `site`, `server`, `others`.
@@ -38,7 +48,7 @@ def parties(mode: str) -> list[dict[str, str]]:
             "others": "nothing",
         },
         {
-            "what": "gradients of one user, which users were sampled",
+            "what": f"gradients and updates of one {unit}, which {unit}s were sampled",
             "site": "its own, in memory only",
             "server": "nothing",
             "others": "nothing",
@@ -55,10 +65,17 @@ def parties(mode: str) -> list[dict[str, str]]:
             "server": popularity,
             "others": "the sum over sites",
         },
+        *(_PRIVATE_METRICS if metrics == "private" else ()),
         {
             "what": "exact metrics",
             "site": "its own",
             "server": "lab only (simulation)",
             "others": "lab only (simulation)",
+        },
+        {
+            "what": "metrics of groups of users",
+            "site": "its own",
+            "server": "nothing (a simulation's lab computes them)",
+            "others": "nothing (a simulation's lab computes them)",
         },
     ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from client.agent import agent_for, forget_agents
+from client.agent import SiteAgent, agent_for, forget_agents
+from client.policy import simulated_policy
+from client.release import ReleasePlan, charge_release
 from common.adapters import adapter_sha256, all_finite
 from common.config import (
     DataConfig,
@@ -174,6 +177,79 @@ def test_evaluation_sums_are_marked_lab_only(make_config: Callable[..., RunConfi
     assert reply.sums.users == len(agent.splits) == 30
     assert 0 <= reply.sums.hr_10 <= 30
     assert reply.release.mechanism == "exact_lab_only"
+
+
+def test_examples_are_divided_by_their_own_public_number_and_named(
+    make_config: Callable[..., RunConfig],
+) -> None:
+    config = make_config(unit="example", sample_rate=0.2)
+    agent = agent_for(NODE, config)
+    declared = agent.data.declared_examples
+    assert declared == len(agent.units) > agent.data.declared_units
+    reply = agent.train(train(config))
+    assert reply.declared_units == declared
+    assert reply.release.divisor == pytest.approx(0.2 * declared)
+    assert (reply.release.unit, agent.ledger.unit) == ("example", "example")
+    popularity = agent.popularity(PopularityRequest("r", config.sha256()))
+    assert popularity.release.unit == "example"
+    request = EvaluateRequest("r", 1, config.sha256(), initial_adapter(config), EMPTY, "test")
+    assert agent.evaluate(request).release.unit == "example"
+
+
+def test_a_site_that_declares_no_examples_refuses_a_run_of_them(
+    make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "sites" / "site-0000" / MANIFEST_FILE
+    manifest.write_text(
+        re.sub(r'"declared_examples": \d+', '"declared_examples": null', manifest.read_text())
+    )
+    config = make_config(unit="example")
+    agent = agent_for(NODE, config)
+    with pytest.raises(PolicyRefusal, match="set declared_examples"):
+        agent.train(train(config))
+    assert agent.ledger.history() == ()
+    assert len(agent.ledger.export()["refusals"]) == 1
+
+
+@pytest.mark.parametrize(("first", "then"), [("user", "example"), ("example", "user")])
+def test_a_ledger_of_one_unit_is_never_charged_for_the_other(
+    make_config: Callable[..., RunConfig], first: str, then: str
+) -> None:
+    begun, other = make_config(unit=first), make_config(unit=then)
+    agent = agent_for(NODE, begun)
+    agent.train(train(begun))
+    with pytest.raises(
+        PolicyRefusal, match=f"charged per {first}, and cannot be charged per {then}"
+    ):
+        agent_for(NODE, other)
+    # Nor by an agent that is handed a ledger which is not its policy's.
+    swapped = SiteAgent(agent.data, other, simulated_policy(other), agent.ledger)
+    with pytest.raises(PolicyRefusal, match=f"cannot be charged per {then}"):
+        swapped.train(train(other, 2))
+    assert len(agent.ledger.history()) == 1
+    plan = ReleasePlan("r", 3, "update", None, 1.0, 1.0)
+    with pytest.raises(PolicyRefusal, match=f"cannot be charged per {then}"):
+        charge_release(agent.ledger, plan, initial_adapter(other), other, "site-0000")
+
+
+def test_a_real_site_allows_only_users_unless_its_policy_says_so(
+    make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    folder = tmp_path / "sites" / "site-0000"
+    manifest = folder / MANIFEST_FILE
+    manifest.write_text(manifest.read_text().replace('"simulated": true', '"simulated": false'))
+    config = make_config(unit="example")
+    agent = agent_for(NODE, config)
+    with pytest.raises(PolicyRefusal, match="unit=example is not this site's unit"):
+        agent.train(train(config))
+    assert agent.ledger.unit == "user"
+    forget_agents()
+    (folder / "policy.toml").write_text('unit = "example"')
+    with pytest.raises(PolicyRefusal, match="charged per user"):  # the ledger has begun
+        agent_for(NODE, config)
+    (folder / "ledger.sqlite").unlink()
+    (folder / "policy.toml").write_text(f'unit = "example"\nanchor = "{tmp_path / "anchor"}"')
+    assert agent_for(NODE, config).train(train(config)).release.unit == "example"
 
 
 def test_a_node_without_a_folder_is_told_what_to_do() -> None:

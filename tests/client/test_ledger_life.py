@@ -58,6 +58,7 @@ class SiteLife(RuleBasedStateMachine):
             self.folder / "site",
             ["ann", "bob"],
             site="north",
+            unit="user",
             is_simulated=False,
             anchor=self.folder / "anchor",
         )

@@ -41,7 +41,12 @@ def site(tmp_path: Path) -> SiteLedger:
     folder = tmp_path / "site"
     folder.mkdir()
     made = site_ledger(
-        folder, USERS, site="north", is_simulated=False, anchor=tmp_path / "elsewhere" / "anchor"
+        folder,
+        USERS,
+        site="north",
+        unit="user",
+        is_simulated=False,
+        anchor=tmp_path / "elsewhere" / "anchor",
     )
     ledger = made.open()
     for server_round in (1, 2, 3, 4):
@@ -217,7 +222,9 @@ def test_a_forged_reference_is_named(site: SiteLedger, tmp_path: Path) -> None:
 
 
 def test_another_data_set_and_another_key_are_refused(site: SiteLedger, tmp_path: Path) -> None:
-    options = {"site": "north", "is_simulated": False, "anchor": site.anchor.path}
+    options = {
+        "site": "north", "unit": "user", "is_simulated": False, "anchor": site.anchor.path,
+    }  # fmt: skip
     other = site_ledger(site.path.parent, [*USERS, "dee"], **options)  # type: ignore[arg-type]
     with pytest.raises(LedgerError, match="own ledger"):
         other.open()
@@ -260,6 +267,6 @@ def test_the_fingerprint_is_of_the_set_of_users_and_needs_the_key(
     assert identity.fingerprint(USERS, "user") == identity.fingerprint(USERS[::-1], "user")
     assert identity.fingerprint(USERS, "user") != identity.fingerprint(USERS, "example")
     assert identity.fingerprint(["ab", "c"], "user") != identity.fingerprint(["a", "bc"], "user")
-    other = site_ledger(tmp_path, USERS, site="north", is_simulated=True)
+    other = site_ledger(tmp_path, USERS, site="north", unit="user", is_simulated=True)
     assert other.identity.fingerprint(USERS, "user") != identity.fingerprint(USERS, "user")
     assert "key" not in repr(identity).lower()

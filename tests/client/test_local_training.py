@@ -9,12 +9,8 @@ import pytest
 import torch
 
 from client.grad_samplers import UnitGradients
-from client.local_training import (
-    learning_rate,
-    local_optimizer,
-    train_plain,
-    train_private,
-)
+from client.local_steps import learning_rate, local_optimizer
+from client.local_training import train_plain, train_private
 from client.private_step import PrivateStep
 from common.adapters import adapter_of, trainable_parameters
 from common.build_recommender import build_recommender
@@ -75,12 +71,19 @@ def contributions_of(run: RunConfig, count: int) -> list[Contribution]:
 
 @pytest.mark.parametrize("objective", ["ranking", "click", "rating"])
 @pytest.mark.parametrize(
-    ("adapter", "head"), [("ffa", "multi_lag"), ("ffa", "bilinear"), ("fedit", "bilinear")]
+    ("adapter", "head"),
+    [
+        ("ffa", {"head": "multi_lag"}),
+        ("ffa", {"head": "bilinear"}),
+        ("fedit", {"head": "bilinear"}),
+        ("ffa", {"head_items": 20, "head_matrix": "symmetric", "score_terms": "fixed"}),
+        ("ffa", {"head_items": 20, "head_matrix": "per_lag"}),
+    ],
 )
 def test_per_unit_gradients_equal_an_autograd_loop_over_users(
-    objective: str, adapter: str, head: str
+    objective: str, adapter: str, head: dict[str, object]
 ) -> None:
-    run = config(model={"objective": objective, "adapter": adapter, "head": head})
+    run = config(model={"objective": objective, "adapter": adapter, **head})
     recommender = recommender_of(run)
     contributions = contributions_of(run, 5)
 

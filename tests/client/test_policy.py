@@ -67,7 +67,7 @@ def test_all_faults_are_told_at_once_with_their_remedy(tmp_path: Path) -> None:
     assert "did you mean max_epsilon_per_run?" in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["max_epsilon = ", "max_epsilon = nan", 'unit = "example"'])
+@pytest.mark.parametrize("text", ["max_epsilon = ", "max_epsilon = nan", 'unit = "item"'])
 def test_what_is_no_policy_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"policy\.toml"):
         policy_from(tmp_path, text)
@@ -102,6 +102,20 @@ def test_each_limit_is_kept(tmp_path: Path) -> None:
     for check, said in refused:
         with pytest.raises(PolicyRefusal, match=said):
             check()
+
+
+def test_the_unit_is_the_sites_to_decide(tmp_path: Path) -> None:
+    assert default_policy().unit == "user"
+    example = run(unit="example")
+    with pytest.raises(
+        PolicyRefusal, match=r"unit=example is not this site's unit; set it to user"
+    ):
+        policy_from(tmp_path, WHOLE).check_run(example)
+    of_examples = policy_from(tmp_path, WHOLE.replace('"user"', '"example"'))
+    of_examples.check_run(example)
+    with pytest.raises(PolicyRefusal, match=r"unit=user is not this site's unit"):
+        of_examples.check_run(run())
+    assert simulated_policy(example).unit == "example"
 
 
 def test_the_labs_policy_is_the_runs_own_budget() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from client.release import noisy_popularity
-from common.privacy_units import Unit
+from common.holdout import ItemSequence, UserSplit
+from common.privacy_units import Unit, make_units
 from common.randomness import secure_source
 
 
@@ -24,6 +25,16 @@ def test_adding_one_unit_moves_the_counts_by_at_most_one(histories: list[list[in
     with_all = noisy_popularity(units, 20, noise_multiplier=0.0, noise=None)
     without = noisy_popularity(units[1:], 20, noise_multiplier=0.0, noise=None)
     assert np.linalg.norm(with_all - without) == pytest.approx(1.0, abs=1e-5)
+
+
+@given(st.lists(st.integers(0, 19), min_size=1, max_size=12))
+def test_an_example_counts_its_target_by_one(items: list[int]) -> None:
+    array = np.array(items, dtype=np.int64)
+    empty = ItemSequence(array[:0], np.ones(0, np.float32), array[:0])
+    train = ItemSequence(array, np.ones(len(items), np.float32), np.arange(len(items)))
+    examples = make_units([UserSplit("u", train, empty, empty)], max_history=5, unit="example")
+    counts = noisy_popularity(examples, 20, noise_multiplier=0.0, noise=None)
+    assert counts.tolist() == np.bincount(array, minlength=20).tolist()
 
 
 @pytest.mark.statistical

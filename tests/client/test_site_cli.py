@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from client import cli
+from client.policy_file import read_policy
 from client.site_data import load_site
 from client.site_ledger import SiteLedger
 from client.site_setup import ledger_of, policy_of
@@ -155,3 +156,48 @@ def test_check_proves_the_step_and_says_what_leaves(fedrec_site: Command, folder
     code, _, err = fedrec_site("check", "--site", folder, "--set=privacy.mode=none")
     assert code == 2
     assert "operator must allow it by name" in err
+
+
+def test_the_identity_is_a_line_for_the_peers_policy(
+    fedrec_site: Command, folder: Path, ledger: SiteLedger, tmp_path: Path
+) -> None:
+    code, out, _ = fedrec_site("identity", "--site", folder)
+    assert code == 0
+    pinned = tmp_path / "policy.toml"
+    pinned.write_text(f"[peers]\n{out}")
+    assert read_policy(pinned).peers == {"site-0000": ledger.identity.public_key}
+    shown = json.loads(fedrec_site("identity", "--site", folder, "--json")[1])
+    assert shown == {"site": "site-0000", "identity": ledger.identity.public_key}
+
+
+def test_a_real_site_without_pinned_peers_fails_the_check_of_a_secure_run(
+    fedrec_site: Command, folder: Path
+) -> None:
+    (folder / "policy.toml").write_text('allowed_modes = ["distributed"]')
+    code, _, err = fedrec_site("check", "--site", folder, "--set", "privacy.mode=distributed")
+    assert code == 2
+    assert "pins no peers" in err
+    assert "[peers]" in err
+
+
+def test_a_ledger_of_examples_says_so_wherever_it_is_shown(
+    fedrec_site: Command, folder: Path
+) -> None:
+    (folder / "policy.toml").write_text('unit = "example"\n')
+    policy = policy_of(folder, RunConfig(), is_simulated=False)
+    made = ledger_of(folder, load_site(folder), policy)
+    opened = made.open()
+    opened.enforce(EVENT, 1e-4, 100)
+    opened.charge(("run", 1, "update"), EVENT, b"bytes", {"delta": 1e-4})
+    shown = json.loads(fedrec_site("ledger", "show", "--site", folder, "--json")[1])
+    assert shown["unit"] == "example"
+    assert "weaker than user-level" in shown["unit_note"]
+    text = " ".join(fedrec_site("ledger", "show", "--site", folder)[1].split())
+    assert "per example, add or remove one" in text
+    assert "Example-level privacy is weaker than user-level privacy" in text
+    assert fedrec_site("ledger", "verify", "--site", folder)[0] == 0
+    (folder / "policy.toml").unlink()
+    code, _, err = fedrec_site("ledger", "verify", "--site", folder)
+    assert code == 2
+    assert "charged per example, and cannot be charged per user" in err
+    assert err.count("\n") == 1

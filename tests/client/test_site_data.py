@@ -12,7 +12,7 @@ import pytest
 
 from client.site_data import load_site
 from common.config import DataConfig
-from common.errors import DataError
+from common.errors import DataError, PolicyRefusal
 from simulations.partition import write_site_folders
 from simulations.synthetic import synthetic_dataset
 
@@ -37,6 +37,18 @@ def test_site_holds_its_users(site_folder):
     splits = site.splits("leave_one_out", 0)
     assert [s.user_id for s in splits] == list(site.interactions.user_ids)
     assert sum(len(s.train) + 2 for s in splits) == len(site.interactions)
+
+
+def test_a_site_declares_units_of_either_sort_or_refuses(site_folder):
+    site = load_site(site_folder)
+    examples = sum(len(split.train) for split in site.splits("leave_one_out", 0))
+    assert (site.declared("user"), site.declared("example")) == (4, examples)
+    edit_manifest(site_folder, declared_examples=None)
+    with pytest.raises(
+        PolicyRefusal, match=r"declares none; set declared_examples in its site\.js"
+    ):
+        load_site(site_folder).declared("example")
+    assert load_site(site_folder).declared("user") == 4
 
 
 def test_sites_of_a_process_share_one_catalogue(site_folder):

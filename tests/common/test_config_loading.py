@@ -217,6 +217,12 @@ def test_toml_round_trip(
     assert loaded.sha256() == config.sha256()
 
 
+def test_clipping_updates_without_privacy_is_one_fault() -> None:
+    (fault,) = faults_of(overrides=["privacy.mode=none", "privacy.clipping=update"])
+    assert fault.startswith("privacy.clipping=update needs a private mode, got privacy.mode=none")
+    assert load_config(overrides=["privacy.clipping=update"]).privacy.clipping == "update"
+
+
 def test_direct_construction_checks_across_keys() -> None:
     with pytest.raises(ValidationError, match=r"federation\.min_sites must be at most"):
         RunConfig.model_validate({"data": {"sites": 1}})

@@ -55,6 +55,55 @@ def test_a_user_without_training_items_is_no_unit() -> None:
     )
 
 
+def test_each_training_interaction_is_an_example_with_its_history() -> None:
+    split = UserSplit("u", sequence([5, 3, 9, 5]), sequence([7]), sequence([8]))
+    made = make_units([split, split], max_history=2, unit="example")
+    assert [each.items.tolist() for each in made[:4]] == [[5], [5, 3], [5, 3, 9], [3, 9, 5]]
+    assert [each.items.tolist() for each in made[4:]] == [each.items.tolist() for each in made[:4]]
+    for each in made:
+        assert each.first_target == len(each.items) - 1
+        assert each.positives.tolist() == sorted(set(each.items.tolist()))
+        assert each.counted.tolist() == [each.items[-1]]
+        assert len(each.ratings) == len(each.items)
+
+
+@given(length=st.integers(1, 12), more=st.integers(1, 5), max_history=st.integers(1, 6))
+def test_an_example_depends_on_nothing_that_came_later(
+    length: int, more: int, max_history: int
+) -> None:
+    def examples(n: int) -> list[Unit]:
+        split = UserSplit("u", sequence(list(range(n))), sequence([30]), sequence([31]))
+        return make_units([split], max_history=max_history, unit="example")
+
+    short, long = examples(length), examples(length + more)
+    assert len(short) == length
+    for left, right in zip(short, long, strict=False):
+        assert left.items.tolist() == right.items.tolist()
+        assert left.positives.tolist() == right.positives.tolist()
+
+
+@settings(max_examples=40)
+@given(length=st.integers(1, 12), targets=st.integers(1, 12), seed=st.integers(0, 2**32 - 1))
+def test_only_the_last_item_of_an_example_is_a_target(length: int, targets: int, seed: int) -> None:
+    split = UserSplit("u", sequence(list(range(length))), sequence([20]), sequence([21]))
+    example = make_units([split], max_history=8, unit="example")[-1]
+    c = draw_contribution(
+        example,
+        catalogue_size=30,
+        targets=targets,
+        negatives=50,
+        lora_rows=4,
+        source=NumpySource(seed),
+    )
+    assert c.positions.tolist() == [len(example.items) - 1]
+    assert c.candidates[c.target_columns].tolist() == [length - 1]
+    batch = collate([c], max_history=8)
+    assert batch.history_mask.sum() == min(len(example.items), 8)
+    # What the user saw outside the example may be drawn: the sampler does not know it.
+    negatives = set(c.candidates.tolist()) - {length - 1}
+    assert not negatives & set(example.items.tolist())
+
+
 @given(
     positives=st.sets(st.integers(0, 39), min_size=1, max_size=40),
     seed=st.integers(0, 2**32 - 1),

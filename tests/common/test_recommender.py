@@ -46,11 +46,16 @@ def test_prefix_and_top_layers_equal_the_whole_bert() -> None:
 
 @pytest.mark.parametrize("adapter", ["ffa", "fedit"])
 @pytest.mark.parametrize("item_side", ["lora", "head", "both"])
-@pytest.mark.parametrize("head", ["multi_lag", "bilinear"])
+@pytest.mark.parametrize(
+    "head", [{"head": "multi_lag"}, {}, {"head_items": 3, "head_matrix": "symmetric"}]
+)
+@pytest.mark.parametrize("score_terms", ["trained", "fixed"])
 def test_initial_adapter_is_what_a_site_starts_with(
-    adapter: str, item_side: str, head: str
+    adapter: str, item_side: str, head: dict[str, object], score_terms: str
 ) -> None:
-    run = config(adapter=adapter, item_side=item_side, head=head, lora_layers=2)
+    run = config(
+        adapter=adapter, item_side=item_side, score_terms=score_terms, lora_layers=2, **head
+    )
     started, expected = adapter_of(build_recommender(run, CATALOGUE)), initial_adapter(run)
     assert list(started) == list(expected)
     for name in expected:
@@ -93,6 +98,27 @@ def test_scores_do_not_depend_on_the_batch_and_use_the_prior() -> None:
     recommender.set_item_prior(torch.tensor([0.0, 0.0, 0.0, 2.0]))
     assert np.argmax(recommender.score_all([histories[1]])[0]) == 3
     assert recommender.score_all([]).shape == (0, 4)
+
+
+def test_item_codes_start_at_the_text_floor_and_follow_the_prior() -> None:
+    plain = build_recommender(config(lora_layers=1), CATALOGUE)
+    coded = build_recommender(
+        config(lora_layers=1, head_items=2, head_matrix="symmetric"), CATALOGUE
+    )
+    histories = [np.array([0, 1]), np.array([3])]
+    for recommender in (plain, coded):
+        recommender.set_item_prior(torch.tensor([0.0, 1.0, 0.5, 2.0]))
+    np.testing.assert_array_equal(coded.score_all(histories), plain.score_all(histories))
+    assert coded.head.places.tolist() == [2, 1, 2, 0]
+    adapter = adapter_of(coded)
+    weight = np.zeros_like(adapter["head.mix.weight"])
+    weight[-1, -2] = 1.0  # the two most popular items raise each other
+    load_adapter(coded, adapter | {"head.mix.weight": weight})
+    raised = coded.score_all(histories) - plain.score_all(histories)
+    assert raised[0].argmax() == 3
+    assert raised[1].argmax() == 1
+    np.testing.assert_array_equal(raised[0][:3], 0.0)
+    np.testing.assert_array_equal(raised[1][[0, 2, 3]], 0.0)
 
 
 def test_too_many_lora_layers_is_a_config_fault() -> None:

@@ -34,6 +34,7 @@ def test_sites_together_hold_the_data_once(tmp_path):
         expected = [DATA.users.user_ids[user] for user in part]
         assert list(site.users.user_ids) == expected
         assert site.declared_units == len(part)
+        assert site.declared_examples == sum(len(s.train) for s in site.splits("leave_one_out", 0))
         assert site.catalogue.sha256 == DATA.catalogue.sha256
         rows = site.interactions
         seen |= {

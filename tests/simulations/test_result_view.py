@@ -90,3 +90,16 @@ def test_json_is_one_line_with_the_same_figures() -> None:
     assert content["epsilon"] == 7.9876
     assert content["report"] == "runs/demo/report.html"
     assert content["metrics"] == metrics()
+
+
+def test_examples_are_named_and_called_weaker() -> None:
+    privacy = PrivacyConfig(unit="example", sample_rate=1.0)
+    line = privacy_line(privacy, 8.0, 1e-4)
+    assert "for each example, add or remove one" in line
+    assert "all examples in every step" in line
+    assert line.endswith("in the histories of other examples.")
+    assert "\n" not in line
+    content = json.loads(result_json(summary(privacy=privacy)))
+    assert content["unit"] == "example"
+    assert "weaker than user-level" in content["unit_note"]
+    assert "weaker" not in privacy_line(PrivacyConfig(), 8.0, 1e-4)

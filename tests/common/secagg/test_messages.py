@@ -24,7 +24,14 @@ def named(size: int) -> st.SearchStrategy[tuple[tuple[str, bytes], ...]]:
 
 
 name_lists = st.sets(names, max_size=5).map(lambda found: tuple(sorted(found)))
-adverts = st.builds(KeyAdvert, exactly(32), exactly(32), names, *[exactly(32)] * 3, exactly(64))
+adverts = st.builds(
+    KeyAdvert,
+    *[exactly(32)] * 2,
+    names,
+    *[exactly(32)] * 3,
+    st.binary(max_size=80),
+    exactly(64),
+)
 key_lists = st.lists(adverts, max_size=3, unique_by=lambda a: a.site).map(
     lambda found: m.KeyList(tuple(sorted(found, key=lambda a: a.site)))
 )

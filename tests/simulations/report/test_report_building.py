@@ -228,3 +228,36 @@ def test_a_damaged_line_is_one_clear_error(make_run: MakeRun) -> None:
 def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="not a run"):
         build_report(tmp_path)
+
+
+def test_examples_are_named_and_called_weaker_in_every_output(make_run: MakeRun) -> None:
+    html, data, statement = built(make_run({"privacy": {"unit": "example"}}, unit="example"))
+    claim = data["claim"]
+    assert (claim["status"], claim["unit"]) == ("private", "example")
+    for part in ("For every example", "left its site", "unit: example",
+                 "Poisson sampling of examples", "add or remove one training example",
+                 "histories of the other examples"):  # fmt: skip
+        assert part in claim["sentence"]
+    note = claim["unit_note"]
+    assert note.startswith("Example-level privacy is weaker than user-level privacy")
+    assert note in data["alerts"]
+    for text in (alerts_of(html), statement, claim["sentence"]):
+        assert note in text
+    for wrong in ("per user, add or remove one", "For every user", "for a user of", "What a user"):
+        assert wrong not in html + statement
+    assert "a user with k examples: by group privacy" in statement
+    assert "and its ε is per user, which promises more" in html
+
+
+def test_a_release_of_another_unit_voids_the_claim(make_run: MakeRun) -> None:
+    html, data, _ = built(make_run(unit="example"))
+    assert data["claim"]["status"] == "void"
+    assert "charged for another unit than user" in data["claim"]["sentence"]
+    assert "another unit than the run&#39;s, user" in alerts_of(html)
+
+
+def test_a_report_of_users_has_no_word_of_examples(make_run: MakeRun) -> None:
+    html, data, statement = built(make_run())
+    assert data["claim"]["unit_note"] == ""
+    assert "weaker" not in html + statement
+    assert "per user, add or remove one" in html

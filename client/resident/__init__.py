@@ -1,0 +1,1 @@
+"""The resident site agent: a process of the operator's own, reached over a Unix socket."""

@@ -1,0 +1,117 @@
+"""``fedrec-site run``: from a site's folder to a served socket, and an orderly end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket as Socket
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from client.resident.peer_credentials import allowed_uids
+from client.resident.server import AgentServer
+from client.resident.socket_file import default_socket, listening_socket, only_agent
+from common.config import RunConfig
+from common.site_folder import MANIFEST_FILE, SiteManifest, read_manifest
+
+if TYPE_CHECKING:
+    from client.resident.site import ResidentSite
+
+SITE_LOCK = "agent.lock"
+
+logger = logging.getLogger("fedrec-site")
+
+
+class _Stopped(BaseException):
+    """A signal asked the agent to end. Nothing between here and `run_site` may catch it."""
+
+
+def run_site(folder: Path, config: RunConfig, *, socket: Path | None, group: str | None) -> None:
+    """Serves the site in `folder` until SIGTERM or SIGINT.
+
+    A signal ends even a training that is under way, as a power cut would: what was charged
+    stays charged, what was not released is not released, and a retry gets the same bytes.
+
+    Args:
+        folder: the site's folder.
+        config: the run that is expected; the self-test proves it and its model is loaded.
+        socket: where to listen; None: `client.resident.socket_file.default_socket`.
+        group: whose members may open the socket; None: this process's own group.
+
+    Raises:
+        FedrecError: the site cannot be served, or is served already.
+    """
+    line = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(stream=sys.stderr, format=line, force=True)  # libraries set it up too
+    for ours in ("client", logger.name):
+        logging.getLogger(ours).setLevel(logging.INFO)
+    with _ended_by_signals():
+        folder = folder.resolve()
+        # Before any file is made in what may be no site.
+        name = read_manifest(folder / MANIFEST_FILE, SiteManifest).site
+        path = (socket or default_socket(name)).absolute()
+        with (
+            only_agent(folder / SITE_LOCK, f"site {folder}"),
+            listening_socket(path, group) as listener,  # who connects early waits
+        ):
+            _serve(folder, path, config, listener)
+
+
+def _serve(folder: Path, path: Path, config: RunConfig, listener: Socket) -> None:
+    from client.resident.site import ResidentSite  # a refusal must not wait for torch
+
+    site = ResidentSite(folder)
+    allowed = allowed_uids(site.policy.relay_users)
+    proven = _prove(site, config)
+    logger.info("%s", _greeting(site, path, proven))
+    _warn_if_alone(site)
+    AgentServer(listener, site.answer, allowed).serve()
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in earlier:
+            signal.signal(each, signal.SIG_IGN)  # one is enough; the end is not to be disturbed
+        raise _Stopped(signal.Signals(number).name)
+
+    earlier = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _Stopped as stopped:
+        logger.info("%s: the agent ends; the ledger is whole", stopped)
+    finally:
+        for each, handler in earlier.items():
+            signal.signal(each, handler)
+
+
+def _prove(site: ResidentSite, config: RunConfig) -> str:
+    """Proves the private step, which also loads the model; a run's own proof comes with it."""
+    if not config.is_private:
+        return "no self-test: privacy.mode=none makes no claim"
+    from client.start_up import prove_private_step
+
+    prove_private_step(config, site.data.catalogue)
+    return "self-test passed"
+
+
+def _greeting(site: ResidentSite, path: Path, proven: str) -> str:
+    policy = site.policy
+    spent = site.ledger.epsilon(policy.max_delta)
+    return (
+        f"serving site {site.data.site} ({site.data.declared_units} declared units) on {path}: "
+        f"modes {', '.join(sorted(policy.allowed_modes))}; ε spent {spent:.2f} of "
+        f"{policy.max_epsilon:g} at δ={policy.max_delta:g}; {proven}"
+    )
+
+
+def _warn_if_alone(site: ResidentSite) -> None:
+    if not site.policy.relay_users:
+        logger.warning(
+            "relay_users of policy.toml is empty: only this very user may ask, and a SuperNode "
+            "under this user could read the site's folder itself; give each its own user"
+        )
