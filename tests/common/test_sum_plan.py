@@ -13,7 +13,7 @@ from common.sum_plan import dropouts_among, popularity_plan, round_spec, update_
 
 
 def config(sites: int = 10, **privacy: Any) -> RunConfig:
-    fields = {"mode": "distributed", "max_dropouts": 2, "max_colluders": 1}
+    fields = {"mode": "distributed", "max_dropouts": 2, "max_colluders": 1, "max_grad_norm": 0.1}
     return RunConfig(
         data=DataConfig(sites=sites),
         privacy=PrivacyConfig(**(fields | privacy)),

@@ -172,7 +172,8 @@ def test_noise_and_sampled_units_repeat_only_in_a_marked_run(
 
     monkeypatch.setattr(client.local_training, "poisson_sample", observed)
     for marked in (True, False):
-        privacy = UNITS | {"insecure_seeded_noise": marked, "sample_rate": 0.5}
+        known = {"noise_multiplier": 3.0, "popularity_noise_multiplier": 3.0}  # not calibrated
+        privacy = UNITS | known | {"insecure_seeded_noise": marked, "sample_rate": 0.5}
         results, samples = [], []
         for attempt in "xy":
             sampled.clear()
