@@ -50,13 +50,17 @@ class Journal(SilentListener):
 
 
 def seeded_config(
-    kind: Literal["inprocess", "flower"], sites_folder: Path, **privacy: Any
+    kind: Literal["inprocess", "flower"], sites_folder: Path, mode: str = "local", **privacy: Any
 ) -> RunConfig:
     return RunConfig(
         data=DataConfig(dataset="synthetic", sites=SITES, sites_folder=str(sites_folder)),
         model=ModelConfig(lora_layers=1, lora_rank=4, head_dim=16, head_hidden=0),
         privacy=PrivacyConfig(
-            insecure_seeded_noise=True, targets_per_unit=2, negatives_per_unit=8, **privacy
+            mode=mode,
+            insecure_seeded_noise=True,
+            targets_per_unit=2,
+            negatives_per_unit=8,
+            **privacy,
         ),
         federation=FederationConfig(rounds=ROUNDS, min_sites=SITES, round_deadline_s=300.0),
         evaluation=EvaluationConfig(every=0),
