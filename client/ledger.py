@@ -39,7 +39,7 @@ from client.ledger_log import (
 )
 from client.site_identity import load_identity
 from common.accounting import Accountant, epsilon
-from common.errors import LedgerError, Refusal
+from common.errors import LedgerError, Refusal, SecAggRefusal
 from common.ledger_checkpoint import Checkpoint
 from common.merkle import EMPTY_ROOT
 from common.privacy_events import PrivacyEvent
@@ -231,7 +231,7 @@ class Ledger:
         return payload
 
     def record_refusal(self, key: tuple[str, int, str], refusal: Refusal) -> None:
-        """Enter that the site said no: no cost, no bytes; once per key and class.
+        """Enter that the site said no: no cost, no bytes; once per key, class and reason.
 
         Raises:
             LedgerError: as `charge`.
@@ -239,7 +239,8 @@ class Ledger:
         run, server_round, kind = key
         error = type(refusal).__name__
         record = {"refused": kind, "error": error, "reason": str(refusal)}
-        self.charge((run, server_round, f"{REFUSAL}{kind}:{error}"), None, b"", record)
+        sort = f"{error}:{refusal.reason}" if isinstance(refusal, SecAggRefusal) else error
+        self.charge((run, server_round, f"{REFUSAL}{kind}:{sort}"), None, b"", record)
 
     def export(self) -> dict[str, Any]:
         """Everything but the payloads, JSON-able: what an auditor needs to recompute ε."""

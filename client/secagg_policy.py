@@ -29,6 +29,12 @@ class SecAggPolicy:
     min_survivors: int
     min_colluders: int
 
+    @property
+    def identities(self) -> dict[str, bytes]:
+        """The pinned keys and the site's own, which its operator need not pin."""
+        own = self.identity.public_key().public_bytes_raw()
+        return {**self.peers, self.site: own}
+
 
 class RoundGate:
     """Admits each round of a run once, in rising order; one per site, for its whole life."""

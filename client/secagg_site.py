@@ -168,9 +168,9 @@ class SecAggSite:
                 shares were asked for again (both_kinds).
         """
         with self._stage("unmask", then="done", passed="both_kinds"):
-            spec, peers = self._spec, self._policy.peers
+            spec, identities = self._spec, self._policy.identities
             check_context(spec, message.context)
-            check_signatures(spec, peers, self._survivors, self._signed(), message.signatures)
+            check_signatures(spec, identities, self._survivors, self._signed(), message.signatures)
             held, alive = sorted(self._held.items()), set(self._survivors)
             seeds = tuple((name, seed) for name, (seed, _) in held if name in alive)
             masks = tuple((name, key) for name, (_, key) in held if name not in alive)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,11 +77,12 @@ class SiteSums:
             return self._reply(
                 request, *self._ledger.released(asked, lambda: self._exact(request, asked.plan))
             )
-        try:
-            return self._secure(request, asked)
-        except (Refusal, MessageError):
-            self._store.close(request.run.encode())
-            raise
+        with self._store.locked():
+            try:
+                return self._secure(request, asked)
+            except (Refusal, MessageError):
+                self._store.close(request.run.encode(), request.server_round)
+                raise
 
     def _exact(self, request: SumRequest, plan: QuantisationPlan) -> bytes:
         values, source = self._vector(request), self._noise(request)
@@ -94,23 +96,22 @@ class SiteSums:
         again = self._answered_before(request, asked, opened, digest)
         if again is not None:
             return again
-        record: ReleaseRecord | None = None
         if request.stage == "advertise" and opened is None:
-            site = self._entered(spec, asked)
-            checkpoint = self._ledger.ledger.checkpoint().text().encode()
-            payload = site.advertise(checkpoint).encode()
+            opened, site = self._entered(spec, asked)
         else:
-            site = self._resumed(spec, opened)
-            if request.stage in RELEASING:
-                payload, record = self._masked(site, request, asked)
-            else:
-                payload = answer_stage(site, request.stage, request.payload)
-                if request.stage == "share_keys":
-                    self._peers.keep(site.neighbour_adverts)
-        answered = dict(opened.answered) if opened else {}
-        answered[request.stage] = digest, "" if record is not None else payload.hex()
-        part = OpenRound(spec.server_round, spec.participants, site.saved(), answered)
-        self._store.keep(spec.run, part)
+            opened, site = self._resumed(spec, opened)
+        record: ReleaseRecord | None = None
+        if request.stage in RELEASING:
+            opened = self._taken_up(spec, site, opened, digest)
+            payload, record = self._masked(site, request, asked)
+        else:
+            checkpoint = self._ledger.ledger.checkpoint().text().encode()
+            payload = answer_stage(site, request.stage, request.payload, checkpoint)
+        if request.stage == "share_keys":
+            self._peers.keep(site.neighbour_adverts)
+        answer = digest, "" if record is not None else payload.hex()
+        answered = opened.answered | {request.stage: answer}
+        self._store.keep(spec.run, replace(opened, part=site.saved(), answered=answered))
         return self._reply(request, payload, record)
 
     def _answered_before(
@@ -127,25 +128,40 @@ class SiteSums:
         stored = self._ledger.stored(asked)
         return None if stored is None else self._reply(request, *stored)
 
-    def _entered(self, spec: RoundSpec, asked: SumRelease) -> SecAggSite:
+    def _entered(self, spec: RoundSpec, asked: SumRelease) -> tuple[OpenRound, SecAggSite]:
         """A new round: refused here already where the site could not afford its release."""
         if self._ledger.stored(asked) is not None:
             raise SecAggRefusal("replay", f"round {spec.server_round} was released before")
         self._ledger.enforce(asked)
-        return SecAggSite(self._pins(), spec, RoundGate(self._store.last_rounds()))
+        site = SecAggSite(self._pins(), spec, RoundGate(self._store.last_rounds()))
+        return OpenRound(spec.server_round, spec.participants, {}), site
 
-    def _resumed(self, spec: RoundSpec, opened: OpenRound | None) -> SecAggSite:
+    def _taken_up(
+        self, spec: RoundSpec, site: SecAggSite, opened: OpenRound, digest: str
+    ) -> OpenRound:
+        """Binds the input to the first delivery, before anything is charged.
+
+        Bytes that were charged just before a crash are masked for that delivery: with another
+        one they would belong to no sum that the site's signature can speak for.
+        """
+        site.check_due("mask_input")
+        if opened.delivery not in ("", digest):
+            raise SecAggRefusal("inconsistent", "the input was asked for with other shares before")
+        taken = replace(opened, delivery=digest)
+        self._store.keep(spec.run, taken)
+        return taken
+
+    def _resumed(self, spec: RoundSpec, opened: OpenRound | None) -> tuple[OpenRound, SecAggSite]:
         if opened is None:
             raise SecAggRefusal("out_of_order", "this site is not in this round")
         if opened.participants != spec.participants:
             raise SecAggRefusal("inconsistent", "the participants of the round have changed")
-        return SecAggSite.resumed(self._pins(), spec, opened.part)
+        return opened, SecAggSite.resumed(self._pins(), spec, opened.part)
 
     def _masked(
         self, site: SecAggSite, request: SumRequest, asked: SumRelease
     ) -> tuple[bytes, ReleaseRecord]:
         """Trains, noises, masks and charges; after a crash in between, what was charged."""
-        site.check_due("mask_input")
         delivery, plan = ShareDelivery.decode(request.payload), asked.plan
         stored = self._ledger.stored(asked)
         if stored is not None:  # the part has left already: only the site's state is caught up

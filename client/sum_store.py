@@ -4,12 +4,20 @@ Flower may start a process for every message, and a resident agent may be restar
 middle of a round: keys and shares of the open round therefore lie in one file that only the
 site's own user can read, and are overwritten when the round ends (which erases nothing on
 media that keep old blocks; whoever can read them there can read the site's data, too).
+
+The file starts with the SHA-256 of the rest: what a fault of the disk left of it is never
+taken for the site's state. A lock makes the site answer one message at a time: two processes
+that answered from one state could be led to give both kinds of share of one site.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +27,8 @@ from common.errors import LedgerError
 
 _FOLDER = "secagg"
 _FILE = "rounds.json"
+_LOCK = "lock"
+_OWN_MODE = 0o600
 _RUNS_KEPT = 1000
 
 
@@ -32,12 +42,14 @@ class OpenRound:
         part: what `SecAggSite.saved` returned.
         answered: by stage, the SHA-256 of the request that was answered and the answer; a
             retry gets the same bytes, and what was asked before is never asked for anew.
+        delivery: the SHA-256 of the one request that the site has begun to mask its input for.
     """
 
     server_round: int
     participants: tuple[str, ...]
     part: dict[str, Any]
     answered: dict[str, tuple[str, str]] = field(default_factory=dict)
+    delivery: str = ""
 
 
 class SumStore:
@@ -46,6 +58,20 @@ class SumStore:
     def __init__(self, site_folder: Path) -> None:
         """`site_folder` is the site's own folder."""
         self._path = site_folder / _FOLDER / _FILE
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the store for this thread and process; others wait."""
+        folder = self._path.parent
+        with file_errors("make", folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, _OWN_MODE)
+        try:
+            with file_errors("lock", folder / _LOCK):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def last_rounds(self) -> dict[bytes, int]:
         """The last round of each run that the site entered."""
@@ -57,7 +83,8 @@ class SumStore:
         if found is None or found["server_round"] != server_round:
             return None
         answered = {stage: (sha256, reply) for stage, (sha256, reply) in found["answered"].items()}
-        return OpenRound(server_round, tuple(found["participants"]), found["part"], answered)
+        names = tuple(found["participants"])
+        return OpenRound(server_round, names, found["part"], answered, found["delivery"])
 
     def keep(self, run: bytes, part: OpenRound) -> None:
         """Writes down the site's part; rounds of the same run before it are forgotten.
@@ -72,29 +99,35 @@ class SumStore:
         state["open"][run.hex()] = vars(part)
         self._write({name: _newest(state[name]) for name in ("last_rounds", "open")})
 
-    def close(self, run: bytes) -> None:
-        """Forgets the open round of a run, its secrets with it; never that it was entered."""
+    def close(self, run: bytes, server_round: int) -> None:
+        """Forgets the site's part in a round, its secrets with it; never that it was entered."""
         state = self._read()
-        if state["open"].pop(run.hex(), None) is not None:
+        if state["open"].get(run.hex(), {}).get("server_round") == server_round:
+            del state["open"][run.hex()]
             self._write(state)
 
     def _read(self) -> dict[str, Any]:
         if not self._path.exists():
             return {"last_rounds": {}, "open": {}}
         with file_errors("read", self._path):
-            content = self._path.read_bytes()
-        try:
-            state = json.loads(content)
-            return {"last_rounds": dict(state["last_rounds"]), "open": dict(state["open"])}
-        except (ValueError, KeyError, TypeError) as error:
+            mode, content = self._path.stat().st_mode, self._path.read_bytes()
+        if mode & 0o077:
+            raise LedgerError(f"{self._path} may be read by others; chmod 600 {self._path}")
+        digest, _, text = content.partition(b"\n")
+        if hashlib.sha256(text).hexdigest().encode() != digest:
             raise LedgerError(
                 f"{self._path} is damaged; restore it, or remove it while no run is going on"
-            ) from error
+            )
+        state: dict[str, Any] = json.loads(text)
+        return state
 
     def _write(self, state: Mapping[str, Any]) -> None:
-        with file_errors("make", self._path.parent):
-            self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_bytes(self._path, json.dumps(state).encode())
+        with file_errors("clear", self._path.parent):
+            for left in self._path.parent.glob(f".{_FILE}.*.tmp"):  # of a process that was killed
+                left.unlink()
+        text = json.dumps(state).encode()
+        digest = hashlib.sha256(text).hexdigest().encode()
+        write_bytes(self._path, digest + b"\n" + text, mode=_OWN_MODE)
 
 
 def _newest(entries: dict[str, Any]) -> dict[str, Any]:

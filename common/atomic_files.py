@@ -38,8 +38,13 @@ _REMEDIES = {
 }
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write `content` to `path`, as a whole or not at all.
+
+    Args:
+        path: the file.
+        content: all of it.
+        mode: its permissions, less what the process's umask takes away.
 
     Raises:
         RunFolderError: the file system refuses; `path` is as it was before.
@@ -47,7 +52,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(4)}.tmp")
     with file_errors("write", path):
         try:
-            with temporary.open("xb") as file:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -46,7 +46,7 @@ def run_rounds(
     listener.run_started(config.federation.rounds)
     summed = SummedSteps(strategy, listener) if config.is_summed else None
     if summed is not None:
-        summed.enrol(grid)
+        _enrol(grid, strategy, records, summed)
     if config.model.popularity_prior:
         release_popularity(grid, strategy, records, listener, summed)
     for server_round in range(1, config.federation.rounds + 1):
@@ -69,6 +69,21 @@ def run_rounds(
         listener.round_finished(record.to_json())
         if strategy.fault is not None:
             raise strategy.fault
+
+
+def _enrol(
+    grid: Grid, strategy: FederatedAdapters, records: RunRecords, summed: SummedSteps
+) -> None:
+    """Finds out who can be summed over.
+
+    Raises:
+        FederationError: too few sites; each one's reason is on record as that of round 0.
+    """
+    clock = RoundClock()
+    summed.enrol(grid)
+    if strategy.fault is not None:
+        records.write_round(_record(strategy, POPULARITY_ROUND, clock, strategy.outcome, {}))
+        raise strategy.fault
 
 
 def _averaged_step(grid: Grid, strategy: FederatedAdapters, server_round: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 from flwr.app import Message
 from flwr.serverapp.grid import Grid
@@ -17,6 +17,21 @@ from server.roster import Roster
 from server.round_record import RoundOutcome, SiteRound
 
 M = TypeVar("M")
+
+
+class FromSite(Protocol):
+    """A message of secure aggregation, which names the site that it is from."""
+
+    @property
+    def site(self) -> str:
+        """The site's name."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Reads the message."""
+
+
+Own = TypeVar("Own", bound=FromSite)
 
 
 class SumExchange:
@@ -70,7 +85,9 @@ class SumExchange:
             for node, site in sorted(nodes.items())
         ]
         for message in self._grid.send_and_receive(messages, timeout=left):
-            site = nodes.pop(message.metadata.src_node_id)
+            site = nodes.pop(message.metadata.src_node_id, None)
+            if site is None:  # it was not asked, or has answered
+                continue
             reply = self._reader.part(message, requests[site], self._limit)
             if isinstance(reply, SiteRound):
                 self.fault(reply)
@@ -88,6 +105,19 @@ class SumExchange:
             reason = f"no reply to {stage} within federation.round_deadline_s={within}"
             self.fault(SiteRound(site, "error", reason))
         return answers
+
+    def ask_for_own(
+        self, requests: Mapping[str, SumRequest], decode: Callable[[bytes], Own]
+    ) -> list[Own]:
+        """As `ask`, for messages that name their site: each may speak for itself alone."""
+        own = []
+        for site, message in self.ask(requests, decode).items():
+            if message.site == site:
+                own.append(message)
+                continue
+            reason = f"MessageError: its message is in the name of {message.site[:100]!a}"
+            self.fault(SiteRound(site, "error", reason))
+        return own
 
     def fault(self, line: SiteRound) -> None:
         """Remembers what went wrong at a site, unless something did before."""

@@ -7,6 +7,7 @@ in `central` it holds every site's exact part and is trusted to add the noise.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Message
@@ -39,7 +40,9 @@ from server.reply_reading import ReplyReader
 from server.roster import Roster, enrolled
 from server.round_record import RoundOutcome, SiteRound
 from server.secagg_coordinator import SecAggCoordinator
-from server.sum_exchange import SumExchange
+from server.sum_exchange import FromSite, SumExchange
+
+M = TypeVar("M", bound=FromSite)
 
 _MESSAGE_OVERHEAD = 4096
 _BYTES_PER_SITE = 1024
@@ -60,17 +63,27 @@ class SumRounds:
         """
         self._config, self._reader, self._listener = config, reader, listener
         self.roster = Roster({}, 0)
+        self._not_enrolled: tuple[SiteRound, ...] = ()
 
     def enrol(self, grid: Grid) -> RoundOutcome:
-        """Asks every node what its site declares; without this there is nobody to sum over."""
+        """Asks every node what its site declares; without this there is nobody to sum over.
+
+        Returns:
+            What every site did; those that did not enrol are in the first sum's outcome, too.
+        """
         content = encode_enrol_request(EnrolRequest(self._reader.run, self._reader.config_sha256))
         deadline = self._config.federation.round_deadline_s
         messages = [
             Message(content, node, ENROL_QUERY, ttl=deadline, group_id="0")
             for node in sorted(grid.get_node_ids())
         ]
-        replies = grid.send_and_receive(messages, timeout=deadline)
+        replies = list(grid.send_and_receive(messages, timeout=deadline))
         self.roster, outcome = enrolled(replies, self._reader)
+        silent = set(grid.get_node_ids()) - {reply.metadata.src_node_id for reply in replies}
+        reason = f"no reply to enrolment within federation.round_deadline_s={deadline:g}"
+        late = [SiteRound(self._reader.site_name(node), "error", reason) for node in silent]
+        outcome = RoundOutcome(tuple(sorted([*outcome.sites, *late], key=lambda line: line.site)))
+        self._not_enrolled = tuple(line for line in outcome.sites if line.status != "ok")
         return outcome
 
     def declared_units(self, outcome: RoundOutcome) -> int:
@@ -99,7 +112,8 @@ class SumRounds:
         else:
             total, outcome = self._securely(exchange, template, plan)
         self._leave_out(outcome)
-        return total, outcome
+        sites, self._not_enrolled = (*outcome.sites, *self._not_enrolled), ()
+        return total, replace(outcome, sites=tuple(sorted(sites, key=lambda line: line.site)))
 
     def _securely(
         self, exchange: SumExchange, template: SumRequest, plan: QuantisationPlan
@@ -120,29 +134,27 @@ class SumRounds:
         server = SecAggCoordinator(spec, identities)
         light = replace(template, adapter={}, item_prior=np.zeros(0, dtype=np.float32))
 
-        def asked(stage: SumStage, payloads: dict[str, bytes]) -> dict[str, SumRequest]:
+        def asked(stage: SumStage, payloads: dict[str, bytes], kind: type[M]) -> list[M]:
             base = template if stage == "mask_input" else light
-            return {
+            requests = {
                 site: replace(base, stage=stage, payload=payload)
                 for site, payload in payloads.items()
             }
+            return exchange.ask_for_own(requests, kind.decode)
 
         try:
-            adverts = exchange.ask(asked("advertise", dict.fromkeys(names, b"")), KeyAdvert.decode)
-            keys = server.receive_adverts(list(adverts.values())).encode()
-            requests = asked("share_keys", dict.fromkeys(server.present, keys))
-            uploads = exchange.ask(requests, ShareUpload.decode)
-            deliveries = server.receive_shares(list(uploads.values()))
+            adverts = asked("advertise", dict.fromkeys(names, b""), KeyAdvert)
+            keys = server.receive_adverts(adverts).encode()
+            uploads = asked("share_keys", dict.fromkeys(server.present, keys), ShareUpload)
+            deliveries = server.receive_shares(uploads)
             payloads = {site: delivery.encode() for site, delivery in deliveries.items()}
-            inputs = exchange.ask(asked("mask_input", payloads), MaskedInput.decode)
-            survivors = server.receive_inputs(list(inputs.values()))
+            survivors = server.receive_inputs(asked("mask_input", payloads, MaskedInput))
             summed = frozenset(survivors.survivors)
-            requests = asked("sign_survivors", dict.fromkeys(sorted(summed), survivors.encode()))
-            signatures = exchange.ask(requests, SurvivorSignature.decode)
-            signed = server.receive_signatures(list(signatures.values())).encode()
-            requests = asked("unmask", dict.fromkeys(server.present, signed))
-            shares = exchange.ask(requests, UnmaskShares.decode)
-            total = server.receive_unmask(list(shares.values()))
+            payloads = dict.fromkeys(sorted(summed), survivors.encode())
+            signatures = asked("sign_survivors", payloads, SurvivorSignature)
+            signed = server.receive_signatures(signatures).encode()
+            shares = asked("unmask", dict.fromkeys(server.present, signed), UnmaskShares)
+            total = server.receive_unmask(shares)
         finally:
             for site, reason in server.rejected.items():
                 exchange.fault(SiteRound(site, "error", f"MessageError: {reason}"))

@@ -28,15 +28,12 @@ class SummedSteps:
         self._sums = SumRounds(strategy.config, strategy.reader, listener)
 
     def enrol(self, grid: Grid) -> None:
-        """Asks every site what it declares.
-
-        Raises:
-            FederationError: Fewer sites enrolled than any sum needs.
-        """
+        """Asks every site what it declares; `strategy.fault` is set where too few enrolled."""
         outcome = self._sums.enrol(grid)
         self._strategy.outcome = outcome
         if not self._can_go_on():
-            raise too_few_sites(outcome, POPULARITY_ROUND, self._strategy.least_sites)
+            least = self._strategy.least_sites
+            self._strategy.fault = too_few_sites(outcome, POPULARITY_ROUND, least)
 
     def popularity(self, grid: Grid) -> Floats | None:
         """The noised popularity counts ``[V]`` summed over all sites; None if abandoned."""

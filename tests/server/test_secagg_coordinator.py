@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from common.errors import FederationError, MessageError, RoundAbandoned
-from common.secagg import keys, modular, shamir
-from common.secagg.graph import neighbours
-from common.secagg.messages import KeyAdvert, KeyList, MaskedInput, UnmaskShares
+from common.errors import FederationError, RoundAbandoned
+from common.secagg import keys
+from common.secagg.messages import MaskedInput, UnmaskShares
 from tests.secagg_federation import (
     STAGES,
     Federation,
@@ -22,6 +19,7 @@ from tests.secagg_federation import (
     random_vectors,
     site_names,
 )
+from tests.secagg_transcript import strip
 
 
 @pytest.mark.parametrize(
@@ -99,63 +97,8 @@ def test_beyond_the_limit_the_round_is_abandoned(drawn: tuple[int, int, dict[str
         federation.run(vectors, vanish)
     with pytest.raises(FederationError, match="due"):
         federation.server.receive_unmask([])
-    for site, rest in strip(federation).items():
+    for site, rest in strip(federation.spec, federation.transcript).items():
         assert not np.array_equal(rest, vectors[site])
-
-
-def strip(federation: Federation, stolen: list[Any] | None = None) -> dict[str, np.ndarray]:
-    """Each masked input less every mask that the server can compute from all it saw."""
-    spec, seen = federation.spec, [*federation.transcript, *(stolen or [])]
-    adverts = {a.site: a for a in seen if isinstance(a, KeyAdvert)}
-    key_list = KeyList(tuple(adverts[s] for s in sorted(adverts)))
-    graph = neighbours(list(adverts), spec.degree, key_list.digest)
-    points = {site: at for at, site in enumerate(sorted(adverts), start=1)}
-    shares: dict[tuple[str, str], dict[int, bytes]] = {}
-    for reply in (r for r in seen if isinstance(r, UnmaskShares)):
-        for kind, given_shares in (("seed", reply.seed_shares), ("key", reply.key_shares)):
-            for owner, share in given_shares:
-                shares.setdefault((kind, owner), {})[points[reply.site]] = share
-    found = {}
-    for (kind, owner), held in shares.items():
-        try:
-            secret = shamir.reconstruct(held, shamir.weights_at_zero(held))
-        except MessageError:
-            continue
-        commitment = keys.seed_commitment(secret, spec.context, owner)
-        private = keys.X25519PrivateKey.from_private_bytes(secret)
-        right = {
-            "seed": commitment == adverts[owner].seed_commitment,
-            "key": private.public_key().public_bytes_raw() == adverts[owner].mask_key,
-        }
-        if right[kind]:
-            found[kind, owner] = secret
-    return {
-        m.site: unmasked(spec, m, adverts, graph[m.site], found)
-        for m in seen
-        if isinstance(m, MaskedInput)
-    }
-
-
-def unmasked(
-    spec: Any,
-    message: MaskedInput,
-    adverts: dict[str, KeyAdvert],
-    around: frozenset[str],
-    found: dict[tuple[str, str], bytes],
-) -> np.ndarray:
-    site, bits = message.site, spec.modulus_bits
-    rest = modular.unpack(message.packed, spec.length, bits)
-    if ("seed", site) in found:
-        key = keys.self_mask_key(found["seed", site], spec.context, site)
-        rest = rest - keys.expand_mask(key, spec.length, bits)
-    for other in around:
-        owner, peer = (site, other) if ("key", site) in found else (other, site)
-        if ("key", owner) in found:
-            private = keys.X25519PrivateKey.from_private_bytes(found["key", owner])
-            key = keys.pair_mask_key(private, adverts[peer].mask_key, spec.context, {site, other})
-            mask = keys.expand_mask(key, spec.length, bits)
-            rest = rest - mask if site < other else rest + mask
-    return modular.reduce(rest, bits)
 
 
 def abandoned_round() -> tuple[Federation, dict[str, np.ndarray]]:
@@ -173,7 +116,7 @@ def test_the_transcript_of_an_abandoned_round_gives_no_input() -> None:
     federation, vectors = abandoned_round()
     replies = [m for m in federation.transcript if isinstance(m, UnmaskShares)]
     assert len(replies) == 2  # of threshold 3
-    for site, rest in strip(federation).items():
+    for site, rest in strip(federation.spec, federation.transcript).items():
         # What remains is uniform: a false alarm in 10^6 for each of the 5 sites.
         counts = np.bincount(rest.astype(np.int64) >> 8, minlength=256)
         assert stats.chisquare(counts).pvalue > 1e-6, site
@@ -198,8 +141,12 @@ def test_the_attack_works_where_the_protocol_is_broken() -> None:
         for name, shares in held.items()
         if name != victim
     ]
-    np.testing.assert_array_equal(strip(federation, stolen)[victim], vectors[victim])
-    assert not np.array_equal(strip(federation, stolen[:2])[victim], vectors[victim])
+    np.testing.assert_array_equal(
+        strip(spec, [*federation.transcript, *stolen])[victim], vectors[victim]
+    )
+    assert not np.array_equal(
+        strip(spec, [*federation.transcript, *stolen[:2]])[victim], vectors[victim]
+    )
 
 
 def test_a_faulty_site_counts_as_vanished_and_is_named() -> None:

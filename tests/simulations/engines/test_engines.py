@@ -49,12 +49,18 @@ class Journal(SilentListener):
         self.rounds.append(record["server_round"])
 
 
-def seeded_config(kind: Literal["inprocess", "flower"], sites_folder: Path) -> RunConfig:
+def seeded_config(
+    kind: Literal["inprocess", "flower"], sites_folder: Path, mode: str = "local", **privacy: Any
+) -> RunConfig:
     return RunConfig(
         data=DataConfig(dataset="synthetic", sites=SITES, sites_folder=str(sites_folder)),
         model=ModelConfig(lora_layers=1, lora_rank=4, head_dim=16, head_items=0),
         privacy=PrivacyConfig(
-            mode="local", insecure_seeded_noise=True, targets_per_unit=2, negatives_per_unit=8
+            mode=mode,
+            insecure_seeded_noise=True,
+            targets_per_unit=2,
+            negatives_per_unit=8,
+            **privacy,
         ),
         federation=FederationConfig(rounds=ROUNDS, min_sites=SITES, round_deadline_s=300.0),
         evaluation=EvaluationConfig(every=0),
@@ -131,6 +137,53 @@ def test_both_engines_leave_the_same_records(run: Run) -> None:
 def test_both_engines_tell_of_every_round(run: Run) -> None:
     assert run("inprocess")[1].rounds == [1, 2]
     assert run("flower")[1].rounds == [1, 2]
+
+
+@pytest.fixture(scope="module")
+def summed_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[RunFolder, Path]]:
+    """The same secure sums on both engines: the records, and the sites that were summed."""
+    done = {}
+    for kind in ("inprocess", "flower"):
+        folder = tmp_path_factory.mktemp(f"summed-{kind}")
+        config = seeded_config(kind, folder / "sites", mode="distributed", max_dropouts=0)
+        write_site_folders(load_dataset(config.data), config.data, folder / "sites")
+        records = RunFolder.create(folder / "run")
+        run_engine(config, records, SilentListener())
+        done[kind] = records, folder / "sites"
+    return done
+
+
+def test_secure_sums_give_both_engines_the_same_adapter_bit_for_bit(
+    summed_runs: dict[str, tuple[RunFolder, Path]],
+) -> None:
+    # On Flower's runtime each stage may reach another process: what a site knows of the
+    # round it reads from its own store.
+    (left, _), (right, _) = (records.read_adapter() for records, _ in summed_runs.values())
+    assert sorted(left) == sorted(right)
+    for name, array in left.items():
+        np.testing.assert_array_equal(right[name], array)
+    moved = [name for name, array in left.items() if np.abs(array).max() > 0]
+    assert any(name.startswith("lora.") for name in moved)
+    assert any(name.startswith("head.") for name in moved)
+
+
+def test_secure_sums_leave_the_same_records_and_whole_ledgers(
+    summed_runs: dict[str, tuple[RunFolder, Path]],
+) -> None:
+    lines = []
+    for records, sites in summed_runs.values():
+        rounds = records.read_rounds()
+        assert [r["server_round"] for r in rounds] == [0, 1, 2]
+        assert all(site["status"] == "ok" for r in rounds for site in r["sites"])
+        charged = [line for line in records.read_releases() if line["kind"] != "metrics"]
+        assert {line["mechanism"] for line in charged} == {"discrete_gaussian"}
+        # Masked bytes, and what names them, are each run's own: keys are never seeded.
+        own = {"run", "ledger_checkpoint", "payload_sha256"}
+        lines.append([{k: v for k, v in line.items() if k not in own} for line in charged])
+        stores = sorted(sites.glob("site-*/secagg/rounds.json"))
+        assert len(stores) == SITES
+        assert all(path.stat().st_mode & 0o077 == 0 for path in stores)
+    assert lines[0] == lines[1]
 
 
 def test_flower_leaves_nothing_running_and_no_files(run: Run) -> None:

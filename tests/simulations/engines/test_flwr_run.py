@@ -51,7 +51,7 @@ def leftovers() -> list[str]:
 def test_flwr_run_trains_the_federation_and_leaves_nothing(
     repository: Path, tmp_path: Path
 ) -> None:
-    data = DataConfig(dataset="synthetic", sites=2)
+    data = DataConfig(dataset="synthetic", sites=3)
     write_site_folders(load_dataset(data), data, tmp_path / "sites")
     done = run_it(
         repository,
@@ -59,7 +59,7 @@ def test_flwr_run_trains_the_federation_and_leaves_nothing(
         "--run-config",
         f"{SMALL} data.sites_folder='{tmp_path / 'sites'}'",
         "--federation-config",
-        "num-supernodes=2 client-resources-num-cpus=1",
+        "num-supernodes=3 client-resources-num-cpus=1",
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     (path,) = (tmp_path / "runs").iterdir()
