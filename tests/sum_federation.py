@@ -77,9 +77,7 @@ def sum_config(
     }  # fmt: skip
     return RunConfig(
         data=DataConfig(dataset="synthetic", sites=sites, sites_folder=str(folder)),
-        model=ModelConfig(
-            head="bilinear", head_dim=head_dim, lora_layers=1, lora_rank=2, lora_rows=2
-        ),
+        model=ModelConfig(head_dim=head_dim, head_items=0, lora_layers=1, lora_rank=2, lora_rows=2),
         privacy=PrivacyConfig(**(fields | privacy)),
         federation=FederationConfig(rounds=rounds, local_lr=0.1),
     )

@@ -38,7 +38,7 @@ def releases_of(mode: str, path: Path, **privacy: Any) -> tuple[list[dict[str, A
     """The lines that a tiny run left, and the ε that it states."""
     config = RunConfig(
         data=DataConfig(dataset="synthetic", sites=SITES),
-        model=ModelConfig(head="bilinear", head_dim=4, lora_layers=1, lora_rank=2, lora_rows=2),
+        model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=2),
         privacy=PrivacyConfig(
             mode=mode, targets_per_unit=2, negatives_per_unit=4, max_site_units=60, **privacy
         ),
