@@ -12,13 +12,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from client.evaluation import metrics_by_user
 from client.ledger import Ledger
-from client.local_training import sampled_unit_sum, train_plain, train_private
-from client.metrics_release import MetricsRelease, UserMetrics
+from client.metrics_release import MetricsRelease
 from client.peers import secagg_pins
 from client.policy import SitePolicy
 from client.release import (
@@ -27,19 +22,15 @@ from client.release import (
     enforce_budget,
     noisy_popularity,
     stored_release,
-    unit_popularity,
 )
 from client.site_data import SiteData, load_site
 from client.site_setup import ledger_of, policy_of
 from client.site_sums import SiteSums
-from client.start_up import prove_private_step
+from client.site_training import SiteTraining
 from client.sum_release import SumLedger
-from common.adapters import Adapter, adapter_difference, adapter_of, adapter_sha256, load_adapter
 from common.base_weights import resolve_base_weights
-from common.build_recommender import build_recommender
 from common.config import RunConfig
-from common.errors import ConfigError, MessageError, Refusal
-from common.flat_adapter import Floats, flatten
+from common.errors import ConfigError, MessageError, PolicyRefusal, Refusal
 from common.initial_adapter import adapter_shapes
 from common.messages import (
     EnrolReply,
@@ -57,7 +48,6 @@ from common.messages import (
 from common.noise_plan import popularity_event, round_event
 from common.privacy_units import Unit, make_units
 from common.randomness import RandomSource, secure_source, seeded_source
-from common.recommender import Recommender
 from common.release_record import COUNTS_TENSOR, counts_payload
 
 
@@ -81,10 +71,11 @@ class SiteAgent:
         self.units: list[Unit] = make_units(
             self.splits, max_history=config.model.max_history, unit=config.privacy.unit
         )
+        self._training = SiteTraining(data, config, self.units, self._source)
         self._sums = SiteSums(
             SumLedger(data, config, policy, ledger),
             lambda: secagg_pins(data, policy, ledger),
-            vector=self._exact_sum,
+            vector=self._training.exact_sum,
             noise=lambda request: self._source(f"noise:{request.purpose}", request.server_round),
         )
 
@@ -95,6 +86,7 @@ class SiteAgent:
 
     def _popularity(self, request: PopularityRequest) -> PopularityReply:
         self._check(request.config_sha256)
+        self._check_own_release()
         event = popularity_event(self.config)
         plan = ReleasePlan(request.run, 0, "popularity", event, divisor=1.0, max_grad_norm=1.0)
         stored = stored_release(self.ledger, plan)
@@ -125,6 +117,7 @@ class SiteAgent:
 
     def _train(self, request: TrainRequest) -> TrainReply:
         self._check(request.config_sha256)
+        self._check_own_release()
         declared = self.data.declared(self.config.privacy.unit)
         expected = declared * self.config.privacy.sample_rate
         plan = ReleasePlan(
@@ -138,7 +131,7 @@ class SiteAgent:
         stored = stored_release(self.ledger, plan)
         if stored is None:
             enforce_budget(self.ledger, plan, self.policy)
-            update = self._trained_update(request, expected)
+            update = self._training.update(request, expected)
             stored = charge_release(self.ledger, plan, update, self.config, self.data.site)
         tensors, record = stored
         return TrainReply(
@@ -177,13 +170,9 @@ class SiteAgent:
             release = MetricsRelease(self.data, self.config, self.policy, self.ledger)
             return release.answer(
                 request,
-                measure=lambda: self._measured(request),
+                measure=lambda: self._training.measured(request, self.splits),
                 noise=lambda: self._source(f"metrics:{request.stage}", request.server_round),
             )
-
-    def _measured(self, request: EvaluateRequest) -> UserMetrics:
-        recommender = self._loaded(request.adapter, request.item_prior)
-        return metrics_by_user(recommender, self.splits, request.stage)
 
     @contextmanager
     def _refusals_entered(self, run: str, server_round: int, kind: str) -> Iterator[None]:
@@ -205,46 +194,14 @@ class SiteAgent:
         if self.policy.base_weights_sha256 is not None:
             self.policy.check_base_weights(resolve_base_weights(self.config.model.weights).sha256)
 
-    def _trained_update(self, request: TrainRequest, expected_units: float) -> Adapter:
-        if self.config.is_private:
-            prove_private_step(self.config, self.data.catalogue)
-        recommender = self._loaded(request.adapter, request.item_prior)
-        sampling = self._source("sampling", request.server_round)
-        if self.config.is_private:
-            noise = self._source("noise", request.server_round)
-            train_private(
-                recommender,
-                self.units,
-                self.config,
-                server_round=request.server_round,
-                expected_units=expected_units,
-                sampling=sampling,
-                noise=noise,
+    def _check_own_release(self) -> None:
+        """In a mode of sums nothing leaves a site but its part in a sum."""
+        if self.config.is_summed:
+            mode = self.config.privacy.mode
+            raise PolicyRefusal(
+                f"in privacy.mode={mode} a site releases its part in a sum over all sites and "
+                "nothing of its own; ask for a sum"
             )
-        else:
-            train_plain(
-                recommender,
-                self.units,
-                self.config,
-                server_round=request.server_round,
-                sampling=sampling,
-            )
-        return adapter_difference(adapter_of(recommender), request.adapter)
-
-    def _exact_sum(self, request: SumRequest) -> Floats:
-        """The site's sum over its units, before any noise: never released as it is."""
-        if request.purpose == "popularity":
-            return unit_popularity(self.units, len(self.data.catalogue))
-        prove_private_step(self.config, self.data.catalogue)
-        recommender = self._loaded(request.adapter, request.item_prior)
-        sums = sampled_unit_sum(
-            recommender,
-            self.units,
-            self.config,
-            server_round=request.server_round,
-            sampling=self._source("sampling", request.server_round),
-        )
-        return flatten(sums)
 
     def _source(self, purpose: str, server_round: int) -> RandomSource:
         """Secure randomness; seeded only in mode `none` (no claim) or a marked run."""
@@ -253,16 +210,6 @@ class SiteAgent:
         return seeded_source(
             self.config.federation.seed, self.data.site, str(server_round), purpose
         )
-
-    def _loaded(self, adapter: Adapter, item_prior: np.ndarray) -> Recommender:
-        """The process's recommender with `adapter` and the prior in place."""
-        recommender = build_recommender(self.config, self.data.catalogue)
-        load_adapter(recommender, adapter)
-        lora = {name: array for name, array in adapter.items() if name.startswith("lora.")}
-        recommender.keep_table_for(adapter_sha256(lora))
-        if len(item_prior):
-            recommender.set_item_prior(torch.from_numpy(np.array(item_prior)))
-        return recommender
 
 
 def agent_for(node_config: Mapping[str, object], config: RunConfig) -> SiteAgent:

@@ -195,10 +195,13 @@ def run(
 
     Proves the private step of the scenario first, and keeps its model loaded.
     """
+    from client.resident.signals import EndOnSignals
+
+    signals = EndOnSignals()  # before the next import, which starts threads
     from client.resident.run import run_site
 
     config = load_config(scenario=scenario, overrides=overrides or [])
-    run_site(site, config, socket=socket, group=group)
+    run_site(site, config, socket=socket, group=group, signals=signals)
 
 
 @app.command("code-hash", epilog="Example: fedrec-site code-hash --bundle ./fedrec")

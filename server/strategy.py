@@ -192,12 +192,13 @@ class FederatedAdapters(Strategy):
 
     def _ask(
         self, grid: Grid, content: RecordDict, message_type: str, server_round: int
-    ) -> Iterator[Message]:
+    ) -> list[Message]:
         nodes = sorted(grid.get_node_ids())
         self._unanswered = set(nodes)
         ttl = self.config.federation.round_deadline_s
         group = str(server_round)
-        return (Message(content, node, message_type, ttl=ttl, group_id=group) for node in nodes)
+        # A list: Flower's own grid goes through the messages twice.
+        return [Message(content, node, message_type, ttl=ttl, group_id=group) for node in nodes]
 
     def _noted(self, replies: Iterable[Message]) -> Iterator[Message]:
         for message in replies:

@@ -100,7 +100,7 @@ def deployed_federation(
 
 
 def run_bundle(superlink: SuperLink, app: Path, config: RunConfig) -> str:
-    """`flwr run` of the bundle in `app` until it has ended; what it printed."""
+    """`flwr run` of the bundle in `app` until it has ended; what it and Flower printed."""
     run_config = write_run_config(superlink.home / "run-config.toml", config)
     command = [script("flwr"), "run", str(app), CONNECTION, "--stream"]
     done = subprocess.run(
@@ -112,7 +112,7 @@ def run_bundle(superlink: SuperLink, app: Path, config: RunConfig) -> str:
         check=False,
         timeout=500,
     )
-    return done.stdout + done.stderr
+    return superlink.log.read_text() + done.stdout + done.stderr
 
 
 def _free_port() -> int:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from socket import socket as Socket
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from client.resident.peer_credentials import allowed_uids
 from client.resident.server import AgentServer
+from client.resident.signals import EndOnSignals
 from client.resident.socket_file import default_socket, listening_socket, only_agent
 from common.config import RunConfig
 from common.site_folder import MANIFEST_FILE, SiteManifest, read_manifest
@@ -26,21 +23,22 @@ SITE_LOCK = "agent.lock"
 logger = logging.getLogger("fedrec-site")
 
 
-class _Stopped(BaseException):
-    """A signal asked the agent to end. Nothing between here and `run_site` may catch it."""
-
-
-def run_site(folder: Path, config: RunConfig, *, socket: Path | None, group: str | None) -> None:
+def run_site(
+    folder: Path,
+    config: RunConfig,
+    *,
+    socket: Path | None,
+    group: str | None,
+    signals: EndOnSignals,
+) -> None:
     """Serves the site in `folder` until SIGTERM or SIGINT.
-
-    A signal ends even a training that is under way, as a power cut would: what was charged
-    stays charged, what was not released is not released, and a retry gets the same bytes.
 
     Args:
         folder: the site's folder.
         config: the run that is expected; the self-test proves it and its model is loaded.
         socket: where to listen; None: `client.resident.socket_file.default_socket`.
         group: whose members may open the socket; None: this process's own group.
+        signals: made before this module was imported.
 
     Raises:
         FedrecError: the site cannot be served, or is served already.
@@ -49,16 +47,16 @@ def run_site(folder: Path, config: RunConfig, *, socket: Path | None, group: str
     logging.basicConfig(stream=sys.stderr, format=line, force=True)  # libraries set it up too
     for ours in ("client", logger.name):
         logging.getLogger(ours).setLevel(logging.INFO)
-    with _ended_by_signals():
-        folder = folder.resolve()
-        # Before any file is made in what may be no site.
-        name = read_manifest(folder / MANIFEST_FILE, SiteManifest).site
-        path = (socket or default_socket(name)).absolute()
-        with (
-            only_agent(folder / SITE_LOCK, f"site {folder}"),
-            listening_socket(path, group) as listener,  # who connects early waits
-        ):
-            _serve(folder, path, config, listener)
+    folder = folder.resolve()
+    # Before any file is made in what may be no site.
+    name = read_manifest(folder / MANIFEST_FILE, SiteManifest).site
+    path = (socket or default_socket(name)).absolute()
+    with (
+        only_agent(folder / SITE_LOCK, f"site {folder}"),
+        listening_socket(path, group) as listener,  # who connects early waits
+    ):
+        signals.socket = path
+        _serve(folder, path, config, listener)
 
 
 def _serve(folder: Path, path: Path, config: RunConfig, listener: Socket) -> None:
@@ -70,23 +68,6 @@ def _serve(folder: Path, path: Path, config: RunConfig, listener: Socket) -> Non
     logger.info("%s", _greeting(site, path, proven))
     _warn_if_alone(site)
     AgentServer(listener, site.answer, allowed).serve()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in earlier:
-            signal.signal(each, signal.SIG_IGN)  # one is enough; the end is not to be disturbed
-        raise _Stopped(signal.Signals(number).name)
-
-    earlier = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    except _Stopped as stopped:
-        logger.info("%s: the agent ends; the ledger is whole", stopped)
-    finally:
-        for each, handler in earlier.items():
-            signal.signal(each, handler)
 
 
 def _prove(site: ResidentSite, config: RunConfig) -> str:

@@ -77,7 +77,7 @@ class AgentServer:
         self._tickets: queue.Queue[_Ticket | None] = queue.Queue()
 
     def serve(self) -> None:
-        """Answers until `stop`, or until an exception (a signal's) leaves through it."""
+        """Answers until `stop`."""
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
         try:
             while (ticket := self._tickets.get()) is not None:

@@ -257,3 +257,20 @@ def test_a_real_site_allows_only_users_unless_its_policy_says_so(
 def test_a_node_without_a_folder_is_told_what_to_do() -> None:
     with pytest.raises(ConfigError, match="fedrec data partition"):
         agent_for({"partition-id": 0}, RunConfig())
+
+
+@pytest.mark.parametrize("mode", ["distributed", "central"])
+def test_in_a_mode_of_sums_a_site_releases_nothing_of_its_own(
+    make_config: Callable[..., RunConfig], mode: str
+) -> None:
+    config = make_config(mode="local").model_copy(
+        update={"privacy": PrivacyConfig(mode=mode, targets_per_unit=3, negatives_per_unit=6)}
+    )
+    agent = agent_for(NODE, config)
+    with pytest.raises(PolicyRefusal, match="nothing of its own"):
+        agent.train(train(config))
+    with pytest.raises(PolicyRefusal, match="nothing of its own"):
+        agent.popularity(PopularityRequest("r", config.sha256()))
+    assert agent.ledger.history() == ()
+    refused = [entry["kind"] for entry in agent.ledger.export()["refusals"]]
+    assert refused == ["refused:update:PolicyRefusal", "refused:popularity:PolicyRefusal"]

@@ -86,14 +86,16 @@ def test_two_resident_agents_give_what_the_simulation_gives(
         said = run_bundle(superlink, stage_app(superlink.home), make_config(tmp_path / "gone"))
 
     rounds = deployed.read_rounds()
-    assert [each["server_round"] for each in rounds] == [0, 1, 2], said[-4000:]
+    assert [each["server_round"] for each in rounds] == [0, 1, 2], said
     assert all(site["status"] == "ok" for each in rounds for site in each["sites"])
     assert rounds[-1]["test"] == simulated.read_rounds()[-1]["test"]
     left, right = simulated.read_adapter()[0], deployed.read_adapter()[0]
     assert sorted(left) == sorted(right)
     for name, array in left.items():
         np.testing.assert_allclose(right[name], array, rtol=0, atol=1e-6)
-    own = {"run", "ledger_checkpoint"}  # a run's own
+    # A run's own; and the last bit of an update hangs on the order in which the sites' counts
+    # were summed to the prior, which is that of Flower's random node ids.
+    own = {"run", "ledger_checkpoint", "payload_sha256"}
     assert _without(own, simulated.read_releases()) == _without(own, deployed.read_releases())
     for site in sites:
         done = fedrec_site("ledger", "verify", "--site", site)

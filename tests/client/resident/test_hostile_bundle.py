@@ -110,7 +110,6 @@ def attacked(folder: Path, path: Path, sites: list[Path], loot: Path) -> dict[st
     node = f'agent-socket="{path}" own="{sites[0]}" other="{sites[1]}" loot="{loot}" uid={UID}'
     with deployed_federation([node], {}) as superlink:
         said = run_bundle(superlink, app, CONFIG)
-        said += superlink.log.read_text() if not loot.exists() else ""
     assert loot.exists(), said[-4000:]
     found: dict[str, Any] = json.loads(loot.read_text())
     assert "broke" not in found, found["broke"]
