@@ -57,9 +57,12 @@ class ModelConfig(Section):
     lora_rank: int = Field(4, ge=1, le=256)
     lora_rows: int = Field(4, ge=1, description="candidate rows per unit with a LoRA gradient")
     head: Literal["multi_lag", "bilinear"] = "bilinear"
-    head_dim: int = Field(64, ge=2, description="width of the scored space")
+    head_dim: int = Field(64, ge=2, le=4096, description="width of the scored space")
     head_items: int = Field(
-        400, ge=0, description="bilinear: k, codes of their own for the k most popular items"
+        400,
+        ge=0,
+        le=5000,
+        description="bilinear: k, codes of their own for the k most popular items",
     )
     head_items_scale: float = Field(
         4.0, gt=0, description="bilinear: length of an item code against the text directions"
@@ -70,7 +73,9 @@ class ModelConfig(Section):
     score_terms: Literal["trained", "fixed"] = Field(
         "fixed", description="text similarity, prior, offset and the head's text bias"
     )
-    head_hidden: int = Field(512, ge=0, description="hidden width of the towers' MLPs; 0: linear")
+    head_hidden: int = Field(
+        512, ge=0, le=16384, description="hidden width of the towers' MLPs; 0: linear"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
     max_history: int = Field(150, ge=1, description="most recent items that the user tower reads")

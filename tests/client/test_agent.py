@@ -273,4 +273,4 @@ def test_in_a_mode_of_sums_a_site_releases_nothing_of_its_own(
         agent.popularity(PopularityRequest("r", config.sha256()))
     assert agent.ledger.history() == ()
     refused = [entry["kind"] for entry in agent.ledger.export()["refusals"]]
-    assert refused == ["refused:update:PolicyRefusal", "refused:popularity:PolicyRefusal"]
+    assert refused == ["refusal:update:PolicyRefusal", "refusal:popularity:PolicyRefusal"]
