@@ -62,7 +62,7 @@ class ModelConfig(Section):
         400,
         ge=0,
         le=5000,
-        description="bilinear: k, codes of their own for the k most popular items",
+        description="bilinear: k, codes for the k most popular items",
     )
     head_items_scale: float = Field(
         4.0, gt=0, description="bilinear: length of an item code against the text directions"
