@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tomli_w
 from pydantic import ValidationError
 
-from common.config import RunConfig, Section, cross_faults
+from common.config import RunConfig, Section
 from common.config_faults import (
     KEYS,
     SECTIONS,
@@ -23,6 +23,7 @@ from common.config_faults import (
     unknown_key_fault,
     unknown_section_fault,
 )
+from common.cross_faults import cross_faults
 from common.errors import ConfigError
 
 SCHEMA_VERSION = 1

@@ -1,0 +1,95 @@
+"""Faults that only several keys of a configuration together show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from common.config import RunConfig
+
+
+class CrossFault(NamedTuple):
+    """A fault that only several keys together show.
+
+    Attributes:
+        keys: the dotted keys that it was found from; if one of them is at fault by
+            itself, this fault says nothing.
+        text: names the key, its value and the remedy.
+    """
+
+    keys: tuple[str, ...]
+    text: str
+
+
+def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Yield every fault across keys of `config`, each with its remedy."""
+    privacy, federation, mode = config.privacy, config.federation, "privacy.mode"
+    if config.is_private and math.isinf(privacy.target_epsilon):
+        yield CrossFault(
+            (mode, "privacy.target_epsilon"),
+            "privacy.target_epsilon must be finite in a private mode, got inf; "
+            "set a finite ε, or privacy.mode=none for a run without noise",
+        )
+    if config.is_private and config.model.dropout > 0:
+        yield CrossFault(
+            (mode, "model.dropout"),
+            f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
+            "set model.dropout=0",
+        )
+    if not config.is_private and config.evaluation.metrics == "private":
+        yield CrossFault(
+            (mode, "evaluation.metrics"),
+            "evaluation.metrics=private needs a private mode, got privacy.mode=none; "
+            "set evaluation.metrics=exact or none, or a private mode",
+        )
+    if not config.is_private and privacy.clipping == "update":
+        yield CrossFault(
+            (mode, "privacy.clipping"),
+            "privacy.clipping=update needs a private mode, got privacy.mode=none, which clips "
+            "nothing; set privacy.clipping=gradient or a private mode",
+        )
+    if config.is_summed:
+        yield from _sum_faults(config)
+    if federation.min_sites > config.data.sites:
+        yield CrossFault(
+            ("federation.min_sites", "data.sites"),
+            f"federation.min_sites must be at most data.sites={config.data.sites}, "
+            f"got {federation.min_sites}; lower federation.min_sites",
+        )
+
+
+def _sum_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """What a mode with noise on the sum cannot do."""
+    privacy, federation, mode = config.privacy, config.federation, "privacy.mode"
+    needed: list[tuple[str, object, object]] = [
+        ("federation.weighting", federation.weighting, "equal")
+    ]
+    if privacy.clipping == "gradient":
+        needed.append(("federation.local_steps", federation.local_steps, 1))
+        needed.append(("federation.local_optimizer", federation.local_optimizer, "sgd"))
+    for key, value, must in needed:
+        if value != must:
+            yield CrossFault(
+                (mode, key),
+                f"{key} must be {must} in mode {privacy.mode}, where one round is one step on the "
+                f"sum over all sites, got {value}; set {key}={must}",
+            )
+    if privacy.mode != "distributed":
+        return
+    sites, lost = config.data.sites, 2 * privacy.max_dropouts + privacy.max_colluders
+    thresholds = ("data.sites", "privacy.max_dropouts", "privacy.max_colluders")
+    if sites < 3 or lost >= sites:
+        yield CrossFault(
+            (mode, *thresholds),
+            f"mode distributed needs at least 3 sites and 2·max_dropouts + max_colluders below "
+            f"data.sites={sites}, got privacy.max_dropouts={privacy.max_dropouts}, "
+            f"privacy.max_colluders={privacy.max_colluders}; lower them or add sites",
+        )
+    elif config.min_honest > sites - privacy.max_dropouts - privacy.max_colluders:
+        yield CrossFault(
+            (mode, "privacy.min_honest", *thresholds),
+            f"privacy.min_honest must be at most {sites} sites less max_dropouts less "
+            f"max_colluders, got {config.min_honest}; set privacy.min_honest=auto",
+        )
