@@ -77,6 +77,7 @@ def _gradient_steps(
         local_optimizer(recommender, config, server_round),
         noise_multiplier=noise_multiplier(config),
         max_grad_norm=config.privacy.max_grad_norm,
+        clip_rule=config.privacy.clip_rule,
         expected_units=expected_units,
         source=noise,
     ) as private_step:
@@ -165,6 +166,7 @@ def _negative_gradient_sum(
         local_optimizer(recommender, config, server_round),
         noise_multiplier=0.0,
         max_grad_norm=config.privacy.max_grad_norm,
+        clip_rule=config.privacy.clip_rule,
         expected_units=1.0,
         source=secure_source(),
     ) as private_step:

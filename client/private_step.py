@@ -11,6 +11,7 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import nn
 
+from client.clipping import ClipRule, clip_factors
 from client.grad_samplers import UnitGradients
 from common.errors import PrivacyError
 from common.randomness import RandomSource
@@ -21,9 +22,6 @@ T = TypeVar("T")
 Observer: TypeAlias = Callable[
     [Literal["clipped_sum", "noised_sum"], dict[str, torch.Tensor]], None
 ]
-
-# A clipped unit is scaled to C(1 − 1e-6): rounding to float32 cannot lift it above C.
-_ROUND_DOWN = 1 - 1e-6
 
 
 class PrivateStep:
@@ -53,6 +51,7 @@ class PrivateStep:
         max_grad_norm: float,
         expected_units: float,
         source: RandomSource,
+        clip_rule: ClipRule = "flat",
         microbatch_units: int = 16,
         observe: Observer | None = None,
     ) -> None:
@@ -66,6 +65,7 @@ class PrivateStep:
             max_grad_norm: C > 0.
             expected_units: public divisor, e.g. sample_rate · declared units.
             source: the site's randomness for the noise.
+            clip_rule: how a unit is brought within C (`client.clipping`).
             microbatch_units: units per forward and backward pass; bounds memory only.
             observe: sees the clipped and the noised sum (before division), by name.
 
@@ -93,6 +93,7 @@ class PrivateStep:
             max_grad_norm=max_grad_norm,
             expected_units=expected_units,
             source=source,
+            clip_rule=clip_rule,
         )
 
     @property
@@ -181,6 +182,7 @@ class _UnitOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus is untyped
         max_grad_norm: float,
         expected_units: float,
         source: RandomSource,
+        clip_rule: ClipRule,
     ) -> None:
         super().__init__(
             optimizer,
@@ -191,9 +193,10 @@ class _UnitOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus is untyped
         )
         self._expected_units = expected_units
         self._source = source
+        self._clip_rule: ClipRule = clip_rule
 
     def clip_and_accumulate(self) -> None:
-        """Add the microbatch's clipped units to `summed_grad` (float64), flat clipping."""
+        """Add the microbatch's clipped units to `summed_grad` (float64)."""
         norms = torch.stack(
             [
                 torch.linalg.vector_norm(g.flatten(start_dim=1), dim=1, dtype=torch.float64)
@@ -201,9 +204,8 @@ class _UnitOptimizer(DPOptimizer):  # type: ignore[misc]  # Opacus is untyped
             ]
         )
         norm = torch.linalg.vector_norm(norms, dim=0)  # [B]; NaN or inf where any entry is
-        bounded = norm <= self.max_grad_norm
-        factor = torch.where(bounded, 1.0, self.max_grad_norm * _ROUND_DOWN / norm).float()
-        usable = factor >= torch.finfo(torch.float32).tiny  # False for NaN, too
+        factor = clip_factors(norm, self.max_grad_norm, self._clip_rule).float()
+        usable = factor >= torch.finfo(torch.float32).tiny  # False where a norm is not finite
         for parameter in self.params:
             g = parameter.grad_sample
             shape = (-1,) + (1,) * (g.dim() - 1)

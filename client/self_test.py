@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
+from client.clipping import ClipRule
 from client.grad_samplers import UnitGradients
 from client.private_step import PrivateStep
 from client.self_test_statistics import check_noise, check_sampler, noise_steps, twice
@@ -87,6 +88,7 @@ def self_test(
     max_grad_norm: float,
     sample_rate: float,
     source: RandomSource,
+    clip_rule: ClipRule = "flat",
 ) -> SelfTestReport:
     """Check the private step on `model`; the model is left as it was.
 
@@ -99,6 +101,7 @@ def self_test(
         max_grad_norm: C.
         sample_rate: q.
         source: the site's randomness, as the run will use it.
+        clip_rule: how a unit is brought within C.
 
     Raises:
         SelfTestError: names the check that failed and by how much.
@@ -108,7 +111,7 @@ def self_test(
         raise SelfTestError(f"self-test needs at least 2 synthetic units, got {len(units)}")
     tensors = check_tensors(model, declared_tensors)
     gradient_error, smallest_norm = _check_gradients(model, units, unit_losses)
-    sensitivity = _check_clipping(model, units, unit_losses, smallest_norm / 2, source)
+    sensitivity = _check_clipping(model, units, unit_losses, smallest_norm / 2, source, clip_rule)
     return SelfTestReport(
         tensors=tensors,
         units=len(units),
@@ -167,11 +170,14 @@ def _check_clipping(
     unit_losses: Callable[[Sequence[T]], torch.Tensor],
     bound: float,
     source: RandomSource,
+    clip_rule: ClipRule,
 ) -> float:
     """Largest move of the clipped sum by one unit ÷ bound, where every unit is clipped."""
 
     def clipped_sum(some: Sequence[T], losses: Callable[[Sequence[T]], torch.Tensor]) -> Tensors:
-        sums = _observe(model, 1.0, bound, source, "clipped_sum", lambda s: s.step(some, losses))
+        sums = _observe(
+            model, 1.0, bound, source, "clipped_sum", lambda s: s.step(some, losses), clip_rule
+        )
         return sums[0]
 
     def first_is_nan(some: Sequence[T]) -> torch.Tensor:
@@ -221,6 +227,7 @@ def _observe(
     source: RandomSource,
     stage: str,
     run: Callable[[PrivateStep], None],
+    clip_rule: ClipRule = "flat",
 ) -> list[Tensors]:
     """What real steps show at `stage`; the parameters do not move (learning rate 0)."""
     seen: list[Tensors] = []
@@ -237,6 +244,7 @@ def _observe(
         max_grad_norm=max_grad_norm,
         expected_units=1.0,
         source=source,
+        clip_rule=clip_rule,
         observe=note,
     ) as step:
         run(step)

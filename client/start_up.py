@@ -71,6 +71,7 @@ def _prove_step(config: RunConfig, catalogue: Catalogue, source: RandomSource) -
         max_grad_norm=config.privacy.max_grad_norm,
         sample_rate=config.privacy.sample_rate,
         source=source,
+        clip_rule=config.privacy.clip_rule,
     )
 
 

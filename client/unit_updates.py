@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 
+from client.clipping import ClipRule, clip_factors
 from client.local_steps import drawn, local_optimizer, losses
 from common.adapters import trainable_parameters
 from common.config import RunConfig
@@ -23,9 +24,6 @@ from common.recommender import Recommender
 
 T = TypeVar("T")
 Tensors = dict[str, torch.Tensor]
-
-# As in `client.private_step`: a clipped unit is scaled to C(1 − 1e-6).
-_ROUND_DOWN = 1 - 1e-6
 
 
 def clipped_update_sum(
@@ -57,8 +55,9 @@ def clipped_update_sum(
     def train(unit: Unit) -> None:
         train_unit(recommender, unit, config, server_round=server_round, sampling=sampling)
 
+    privacy = config.privacy
     return sum_of_clipped_updates(
-        trainable_parameters(recommender), units, train, config.privacy.max_grad_norm
+        trainable_parameters(recommender), units, train, privacy.max_grad_norm, privacy.clip_rule
     )
 
 
@@ -84,6 +83,7 @@ def sum_of_clipped_updates(
     units: Sequence[T],
     train: Callable[[T], None],
     max_grad_norm: float,
+    clip_rule: ClipRule = "flat",
 ) -> Tensors:
     """``Σᵤ clip(after(u) − before)``, where after(u) is where `train` takes the parameters.
 
@@ -104,6 +104,7 @@ def sum_of_clipped_updates(
         units: may be empty.
         train: moves the parameters on one unit's data, starting where they are.
         max_grad_norm: C > 0.
+        clip_rule: how an update is brought within C (`client.clipping`).
 
     Raises:
         PrivacyError: C is not positive and finite.
@@ -118,8 +119,8 @@ def sum_of_clipped_updates(
             moved = {n: p.detach().double() - before[n].double() for n, p in parameters.items()}
         finally:
             _restore(parameters, before)
-        factor = _factor(moved, max_grad_norm)
-        if factor is not None:
+        factor = _factor(moved, max_grad_norm, clip_rule)
+        if factor > 0:
             for name, update in moved.items():
                 total[name].add_(update, alpha=factor)
     return total
@@ -165,12 +166,11 @@ def noised_sum(total: Mapping[str, torch.Tensor], deviation: float, noise: Rando
     }
 
 
-def _factor(update: Mapping[str, torch.Tensor], max_grad_norm: float) -> float | None:
-    """What the update is scaled by: at most 1; None where it is not finite."""
+def _factor(update: Mapping[str, torch.Tensor], max_grad_norm: float, clip_rule: ClipRule) -> float:
+    """What the update is scaled by; 0 where it is not finite."""
     norm = math.hypot(*(float(torch.linalg.vector_norm(t)) for t in update.values()))
-    if not math.isfinite(norm):
-        return None
-    return 1.0 if norm <= max_grad_norm else max_grad_norm * _ROUND_DOWN / norm
+    norms = torch.tensor([norm], dtype=torch.float64)
+    return float(clip_factors(norms, max_grad_norm, clip_rule)[0])
 
 
 @torch.no_grad()

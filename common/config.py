@@ -106,6 +106,9 @@ class PrivacyConfig(Section):
         description="what of a unit is clipped: its gradient (DP-SGD), or its whole local update "
         "(DP-FedAvg)",
     )
+    clip_rule: Literal["flat", "auto_s"] = Field(
+        "flat", description="flat: units longer than C are cut; auto_s: every unit is scaled to C"
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="C, over all trainable tensors jointly")
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from client import private_step, self_test_statistics
+from client import clipping, self_test_statistics
 from client.grad_samplers import UnitGradients
 from client.self_test import SelfTestReport, self_test
 from common.errors import SelfTestError
@@ -73,7 +73,7 @@ def test_gradients_that_are_all_zero_are_found(text_scorer: Any, make_units: Any
 def test_a_missing_clip_is_found(
     text_scorer: Any, make_units: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(private_step, "_ROUND_DOWN", 1.001)
+    monkeypatch.setattr(clipping, "_ROUND_DOWN", 1.001)
     with pytest.raises(SelfTestError, match="moves the clipped sum"):
         run(text_scorer, make_units)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from client import unit_updates
+from client import clipping, unit_updates
 from client.private_step import _UnitOptimizer
 from client.start_up import prove_private_step
 from common.adapters import adapter_of
@@ -92,7 +92,7 @@ def test_the_round_that_clips_whole_updates_passes_and_leaves_no_trace(optimizer
     assert all((after[name] == before[name]).all() for name in before)
 
 
-def broken_factor(update: object, bound: float) -> float:
+def broken_factor(update: object, bound: float, rule: str) -> float:
     return 1.0
 
 
@@ -111,7 +111,8 @@ def broken_restore(parameters: object, before: object) -> None:
 def test_a_broken_clipping_of_updates_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, broken: object, said: str
 ) -> None:
-    monkeypatch.setattr(unit_updates, name, broken)
+    room = clipping if name == "_ROUND_DOWN" else unit_updates
+    monkeypatch.setattr(room, name, broken)
     run = updates(11)
     before = adapter_of(build_recommender(run, CATALOGUE))
     with pytest.raises(SelfTestError, match=said):

@@ -40,7 +40,11 @@ def config(
         model=ModelConfig(head_dim=4, head_items=0, lora_layers=1, lora_rank=2, lora_rows=4),
         privacy=PrivacyConfig(mode="local", clipping="update", max_grad_norm=bound, **settings),
         federation=FederationConfig(
-            local_steps=steps, local_lr=0.05, local_optimizer=optimizer, rounds=5
+            local_steps=steps,
+            local_lr=0.05,
+            lora_lr_scale=0.1,
+            local_optimizer=optimizer,
+            rounds=5,
         ),
     )
 
@@ -88,7 +92,9 @@ def by_hand(recommender: Recommender, unit: Unit, run: RunConfig, source: Random
         )
         with torch.no_grad():
             for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
-                rate = run.federation.local_lr * (0.1 if name.startswith("lora.") else 1.0)
+                rate = run.federation.local_lr * (
+                    run.federation.lora_lr_scale if "lora." in name else 1.0
+                )
                 parameter.sub_(rate * gradient)
     update = {n: p.detach().double() - start[n].double() for n, p in parameters.items()}
     with torch.no_grad():
@@ -144,7 +150,7 @@ def test_one_unclipped_sgd_step_is_the_sum_of_gradients_times_the_rate() -> None
     named = dict(recommender.named_parameters())
     for name, parameter in trainable_parameters(recommender).items():
         (full,) = [n for n, p in named.items() if p is parameter]
-        rate = run.federation.local_lr * (0.1 if name.startswith("lora.") else 1.0)
+        rate = run.federation.local_lr * (run.federation.lora_lr_scale if "lora." in name else 1.0)
         torch.testing.assert_close(updates[name], -rate * gradients[full], atol=1e-6, rtol=1e-5)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from client import discrete_noise
+from common import discrete_noise
 from common.discrete_noise import discrete_gaussian, happens_exp, masked_sum_input
 from common.randomness import RandomSource, secure_source, seeded_source
 from common.secagg.modular import reduce, to_signed
