@@ -20,18 +20,28 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from client import ledger as ledger_module
 from client.ledger import Ledger
+from client.ledger_file import LedgerFile
+from client.ledger_log import entries
 from client.policy import SitePolicy
 from client.release import ReleasePlan, charge_release, enforce_budget, stored_release
 from client.site_ledger import SiteLedger, site_ledger
 from common.accounting import epsilon
+from common.adapters import adapter_sha256
 from common.config import RunConfig
-from common.errors import LedgerError, Refusal
+from common.errors import BudgetRefusal, LedgerError, Refusal
 from common.ledger_checkpoint import Checkpoint
 from common.privacy_events import GaussianEvent, event_from_dict
+from common.release_record import ReleaseRecord
 
 CONFIG = RunConfig()
 DELTA = CONFIG.privacy.target_delta
 SIGMAS = st.sampled_from([3.0, 4.0, 5.0])
+
+
+def entries_of(site: SiteLedger) -> list[dict[str, Any]]:
+    """What the database holds, read without the ledger's checks."""
+    with LedgerFile(site.path).connection() as connection:
+        return entries(connection)
 
 
 class _Killed(Exception):
@@ -78,13 +88,23 @@ class SiteLife(RuleBasedStateMachine):
 
     def release(self, ledger: Ledger, run: str, server_round: int, sigma: float) -> None:
         """What the agent does, with a release that needs no model."""
-        plan = ReleasePlan(run, server_round, "update", GaussianEvent(sigma), 1.0, 1.0)
+        plan = self.planned(run, server_round, sigma)
         stored = stored_release(ledger, plan)
         if stored is None:
             enforce_budget(ledger, plan, self.policy)
-            noise = np.random.default_rng().normal(size=3).astype(np.float32)
-            stored = charge_release(ledger, plan, {"w": noise}, CONFIG, "north")
-        _, record = stored
+            stored = self.charged(ledger, plan)
+        self.sent(plan, stored[1])
+
+    def planned(self, run: str, server_round: int, sigma: float) -> ReleasePlan:
+        return ReleasePlan(run, server_round, "update", GaussianEvent(sigma), 1.0, 1.0)
+
+    def charged(self, ledger: Ledger, plan: ReleasePlan) -> tuple[Any, ReleaseRecord]:
+        noise = np.random.default_rng().normal(size=3).astype(np.float32)
+        tensors, record = charge_release(ledger, plan, {"w": noise}, CONFIG, "north")
+        assert record.payload_sha256 == adapter_sha256(tensors)
+        return tensors, record
+
+    def sent(self, plan: ReleasePlan, record: ReleaseRecord) -> None:
         left = (record.event, record.payload_sha256)
         assert self.left.setdefault(plan.key, left) == left or self.backup is not None
         self.left[(*plan.key[:2], record.payload_sha256)] = left
@@ -100,6 +120,74 @@ class SiteLife(RuleBasedStateMachine):
         except Refusal as refusal:
             ledger.record_refusal((run, self.rounds[run], "update"), refusal)
             assert len(ledger.history()) == before
+
+    @rule(run=st.sampled_from("abc"), sigma=SIGMAS, is_same=st.booleans())
+    def race(self, run: str, sigma: float, is_same: bool) -> None:
+        """Two processes have both checked the budget; the slower one comes to charge."""
+        self.rounds[run] += 1
+        slow, fast = self.opened(), self.opened()
+        mine = self.planned(run, self.rounds[run], sigma)
+        self.rounds[run] += not is_same
+        other = self.planned(run, self.rounds[run], sigma)
+        try:
+            enforce_budget(slow, mine, self.policy)
+            enforce_budget(fast, other, self.policy)
+        except Refusal:
+            return
+        self.sent(other, self.charged(fast, other)[1])
+        before = len(fast.history())
+        try:
+            stored = self.charged(slow, mine)
+        except LedgerError as error:
+            if "another process charged" not in str(error):
+                raise
+        else:
+            assert is_same  # the same release: it is handed out again, and paid for once
+            self.sent(mine, stored[1])
+        assert len(fast.history()) == before
+
+    @rule(run=st.sampled_from("abc"), is_checked=st.booleans())
+    def charge_what_was_not_checked(self, run: str, is_checked: bool) -> None:
+        """A fault of the agent: it checks a cheap release, or none, and charges a dear one."""
+        self.rounds[run] += 1
+        ledger = self.opened()
+        before = ledger.history()
+        if is_checked:
+            try:
+                enforce_budget(ledger, self.planned(run, self.rounds[run], 5.0), self.policy)
+            except Refusal:
+                return
+        plan = self.planned(run, self.rounds[run], 0.5)
+        with pytest.raises(LedgerError, match="the budget was not checked"):
+            self.charged(ledger, plan)
+        assert ledger.history() == before
+
+    @precondition(lambda self: self.backup is not None)
+    @rule(sigma=SIGMAS, is_checked=st.booleans())
+    def restore_under_a_running_process(self, sigma: float, is_checked: bool) -> None:
+        """The old file comes back while an agent has the ledger open, and may have checked."""
+        assert self.backup is not None
+        self.rounds["a"] += 1
+        running, plan = self.opened(), self.planned("a", self.rounds["a"], sigma)
+        try:
+            if is_checked:
+                enforce_budget(running, plan, self.policy)
+        except Refusal:
+            return
+        newest = running.checkpoint().tree_size
+        shutil.copy(self.backup, self.site.path)
+        size = len(entries_of(self.site))
+        if size == newest:
+            return
+        if is_checked:
+            with pytest.raises(LedgerError):
+                self.charged(running, plan)
+        else:  # before any training
+            with pytest.raises(LedgerError, match="rollback"):
+                enforce_budget(running, plan, self.policy)
+        with pytest.raises(LedgerError, match="rollback"):
+            running.record_refusal(plan.key, BudgetRefusal("no"))
+        assert len(entries_of(self.site)) == size  # nothing was written to it
 
     @rule(run=st.sampled_from("abc"), sigma=SIGMAS, point=st.sampled_from(
         ["append_entry", "seal_next", "bring_forward"]

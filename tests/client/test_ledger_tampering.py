@@ -156,6 +156,19 @@ def test_a_rollback_is_named_refused_and_paid_for(site: SiteLedger, tmp_path: Pa
     assert site.recover([kept], POLICY) == (None, ())
 
 
+def test_nothing_is_written_to_a_ledger_that_was_set_back_under_a_running_process(
+    site: SiteLedger, tmp_path: Path
+) -> None:
+    running = site.open()
+    restore(site, tmp_path)
+    before = site.path.read_bytes()
+    with pytest.raises(LedgerError, match="rollback"):
+        running.record_refusal(("r", 9, "update"), PolicyRefusal("no"))
+    with pytest.raises(LedgerError, match="rollback"):
+        running.charge(("r", 9, "update"), None, b"bytes", {"delta": 1e-4})
+    assert site.path.read_bytes() == before
+
+
 def test_a_rollback_with_its_anchor_is_caught_by_the_servers_copy(
     site: SiteLedger, tmp_path: Path
 ) -> None:
