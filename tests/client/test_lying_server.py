@@ -416,7 +416,7 @@ def flipped(honest: bytes, at: int, bit: int) -> bytes:
 
 
 QUICK = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

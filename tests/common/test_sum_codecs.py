@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, RecordDict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import MessageError
@@ -68,6 +68,7 @@ def equal(one: SumRequest, other: SumRequest) -> bool:
     return plain[0] == plain[1] and same and np.array_equal(one.item_prior, other.item_prior)
 
 
+@settings(max_examples=40)
 @given(
     st.sampled_from(STAGES),
     st.integers(0, 10**6),

@@ -156,7 +156,14 @@ def test_noise_in_a_sum_of_updates(
         assert charged.noise_multiplier == pytest.approx(noise_multiplier(config), rel=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["distributed", "central", "local"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "distributed",
+        pytest.param("central", marks=pytest.mark.slow),
+        pytest.param("local", marks=pytest.mark.slow),
+    ],
+)
 def test_noise_and_sampled_units_repeat_only_in_a_marked_run(
     three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:

@@ -181,7 +181,7 @@ def check_up_to_the_limit(five: Path, drawn: Fates) -> None:
                 assert charged >= federation.config.privacy.popularity_noise_multiplier
 
 
-QUICK = settings(max_examples=6, deadline=None, derandomize=True)
+QUICK = settings(max_examples=3, deadline=None, derandomize=True)
 LONG = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
