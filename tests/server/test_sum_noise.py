@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 import client.local_training
+import client.site_training
 from client.agent import forget_agents
 from client.release import unit_popularity
 from common.messages import PopularityRequest, TrainRequest
@@ -132,18 +133,18 @@ def test_noise_in_a_sum_of_updates(
     three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     config = sum_config(
-        fresh_copy(three, tmp_path / "s"), 3, mode=mode, head_dim=32, max_dropouts=0, **UNITS
+        fresh_copy(three, tmp_path / "s"), 3, mode=mode, head_dim=80, max_dropouts=0, **UNITS
     )
     federation = SumFederation(config)
     federation.enrol()
     exact = []
-    real = client.agent.sampled_unit_sum
+    real = client.site_training.sampled_unit_sum
 
     def observed(*arguments: Any, **named: Any) -> Any:
         exact.append(real(*arguments, **named))
         return exact[-1]
 
-    monkeypatch.setattr(client.agent, "sampled_unit_sum", observed)
+    monkeypatch.setattr(client.site_training, "sampled_unit_sum", observed)
     total, outcome = federation.add_up(1)
     assert total is not None
     assert outcome.ok == len(exact) == 3
