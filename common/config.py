@@ -114,7 +114,9 @@ class PrivacyConfig(Section):
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
     negatives_per_unit: int = Field(200, ge=1, description="K, drawn inside the unit")
     popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
-    max_dropouts: int = Field(1, ge=0, description="distributed: sites that may vanish in a round")
+    max_dropouts: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="distributed: sites that may vanish in a round; auto: a tenth"
+    )
     max_colluders: int = Field(1, ge=0, description="distributed: sites that may help the server")
     min_honest: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="distributed: sites that share the noise; auto: all but both above"
@@ -195,7 +197,15 @@ class RunConfig(Section):
             return 1
         if privacy.min_honest != AUTO:
             return int(privacy.min_honest)
-        return self.data.sites - privacy.max_dropouts - privacy.max_colluders
+        return self.data.sites - self.max_dropouts - privacy.max_colluders
+
+    @property
+    def max_dropouts(self) -> int:
+        """D: as configured, or a tenth of the sites where secure aggregation allows it."""
+        privacy, sites = self.privacy, self.data.sites
+        if privacy.max_dropouts != AUTO:
+            return int(privacy.max_dropouts)
+        return max(min(-(-sites // 10), (sites - privacy.max_colluders - 1) // 2), 0)
 
     def to_flat(self) -> dict[str, int | float | str | bool]:
         """Dotted keys and plain values, as Flower's run config wants them."""

@@ -78,16 +78,17 @@ def _sum_faults(config: RunConfig) -> Iterator[CrossFault]:
             )
     if privacy.mode != "distributed":
         return
-    sites, lost = config.data.sites, 2 * privacy.max_dropouts + privacy.max_colluders
+    sites, lost = config.data.sites, 2 * config.max_dropouts + privacy.max_colluders
     thresholds = ("data.sites", "privacy.max_dropouts", "privacy.max_colluders")
     if sites < 3 or lost >= sites:
         yield CrossFault(
             (mode, *thresholds),
             f"mode distributed needs at least 3 sites and 2·max_dropouts + max_colluders below "
-            f"data.sites={sites}, got privacy.max_dropouts={privacy.max_dropouts}, "
-            f"privacy.max_colluders={privacy.max_colluders}; lower them or add sites",
+            f"data.sites={sites}, got privacy.max_dropouts={config.max_dropouts}, "
+            f"privacy.max_colluders={privacy.max_colluders}; lower them, add sites, or set "
+            "privacy.mode=local",
         )
-    elif config.min_honest > sites - privacy.max_dropouts - privacy.max_colluders:
+    elif config.min_honest > sites - config.max_dropouts - privacy.max_colluders:
         yield CrossFault(
             (mode, "privacy.min_honest", *thresholds),
             f"privacy.min_honest must be at most {sites} sites less max_dropouts less "

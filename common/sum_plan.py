@@ -71,7 +71,7 @@ def dropouts_among(config: RunConfig, participants: int) -> int:
             f"the noise is shared among privacy.min_honest={config.min_honest}; connect more "
             "sites, or start with a lower min_honest"
         )
-    return min(privacy.max_dropouts, spare)
+    return min(config.max_dropouts, spare)
 
 
 def _plan(

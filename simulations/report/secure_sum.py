@@ -16,7 +16,7 @@ def secure_sum_lines(run: RunFiles) -> list[str]:
         return []
     privacy, sites = config.privacy, config.data.sites
     lines = [
-        f"{sites} sites, of which {privacy.max_dropouts} may vanish in a round and "
+        f"{sites} sites, of which {config.max_dropouts} may vanish in a round and "
         f"{privacy.max_colluders} may help a lying server; the noise is shared among "
         f"{config.min_honest} honest sites, and what more of them add is not credited",
         *_plans(run),

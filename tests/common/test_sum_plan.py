@@ -88,7 +88,7 @@ def test_unsorted_or_twice_named_participants_fit_no_round() -> None:
     ("sections", "match"),
     [
         ({"data": {"sites": 2}}, "needs at least 3 sites"),
-        ({"data": {"sites": 4}, "privacy": {"max_dropouts": 2}}, "lower them or add sites"),
+        ({"data": {"sites": 4}, "privacy": {"max_dropouts": 2}}, "lower them, add sites"),
         ({"privacy": {"max_dropouts": 5}}, "below data.sites=10"),
         ({"privacy": {"min_honest": 9}}, "set privacy.min_honest=auto"),
         ({"federation": {"local_steps": 2}}, "set federation.local_steps=1"),

@@ -141,7 +141,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         path = tmp_path / "example"
         folder = RunFolder.create(path)
-        sections = {"data": {"sites": SITES}} | (config or {})
+        given = config or {}
+        privacy = {"mode": "local", **given.get("privacy", {})}
+        sections = {"data": {"sites": SITES}, **given, "privacy": privacy}
         folder.write_config(RunConfig.model_validate(sections))
         write_rounds(folder, refusing, **changes)
         if with_metrics:
