@@ -232,7 +232,7 @@ def agent_for(node_config: Mapping[str, object], config: RunConfig) -> SiteAgent
     return _agent(Path(str(folder)), config)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _agent(folder: Path, config: RunConfig) -> SiteAgent:
     data = load_site(folder)
     policy = policy_of(folder, config, is_simulated=data.simulated)

@@ -38,10 +38,10 @@ def run_rounds(
     """Runs all rounds; after each, everything so far is on disk.
 
     Raises:
-        FederationError: Fewer than `federation.min_sites` good replies in a round. The
-            round's record, with every site's fault, is written before.
+        FederationError: Fewer than `federation.min_sites` good replies in a round, or no round
+            gave a new adapter. The round's record, with every site's fault, is written before.
     """
-    config = strategy.config
+    config, steps = strategy.config, 0
     strategy.summary()
     listener.run_started(config.federation.rounds)
     summed = SummedSteps(strategy, listener) if config.is_summed else None
@@ -58,6 +58,7 @@ def run_rounds(
             else:
                 stepped = _averaged_step(grid, strategy, server_round)
         outcome, evaluations = strategy.outcome, {}
+        steps += stepped
         if strategy.fault is None:
             records.write_adapter(strategy.adapter, server_round)
             records.write_checkpoint(strategy, server_round)
@@ -69,6 +70,11 @@ def run_rounds(
         listener.round_finished(record.to_json())
         if strategy.fault is not None:
             raise strategy.fault
+    if not steps:
+        raise FederationError(
+            f"none of {config.federation.rounds} rounds gave a new adapter; rounds.jsonl says why "
+            f"for each (the last: {strategy.outcome.fault})"
+        )
 
 
 def _enrol(

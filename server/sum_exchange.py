@@ -16,6 +16,9 @@ from server.reply_reading import ReplyReader
 from server.roster import Roster
 from server.round_record import RoundOutcome, SiteRound
 
+NOT_SUMMED = "its part is in no sum"
+"""Reason of a site that did its part in a sum that came to nothing."""
+
 M = TypeVar("M")
 
 
@@ -131,5 +134,5 @@ class SumExchange:
         size, epsilon = self._bytes_up[site], self._epsilons.get(site)
         if site in summed:
             return SiteRound(site, "ok", None, size, epsilon)
-        fault = self._faults.get(site, SiteRound(site, "error", "its part is in no sum"))
+        fault = self._faults.get(site, SiteRound(site, "error", NOT_SUMMED))
         return SiteRound(site, fault.status, fault.reason, size, epsilon)

@@ -40,7 +40,7 @@ from server.reply_reading import ReplyReader
 from server.roster import Roster, enrolled
 from server.round_record import RoundOutcome, SiteRound
 from server.secagg_coordinator import SecAggCoordinator
-from server.sum_exchange import FromSite, SumExchange
+from server.sum_exchange import NOT_SUMMED, FromSite, SumExchange
 
 M = TypeVar("M", bound=FromSite)
 
@@ -63,6 +63,7 @@ class SumRounds:
         """
         self._config, self._reader, self._listener = config, reader, listener
         self.roster = Roster({}, 0)
+        self._silent: set[str] = set()
         self._not_enrolled: tuple[SiteRound, ...] = ()
 
     def enrol(self, grid: Grid) -> RoundOutcome:
@@ -111,7 +112,7 @@ class SumRounds:
             total, outcome = self._in_the_open(exchange, template, plan)
         else:
             total, outcome = self._securely(exchange, template, plan)
-        self._leave_out(outcome)
+        self._leave_out(outcome, abandoned=total is None)
         sites, self._not_enrolled = (*outcome.sites, *self._not_enrolled), ()
         return total, replace(outcome, sites=tuple(sorted(sites, key=lambda line: line.site)))
 
@@ -183,14 +184,24 @@ class SumRounds:
             total = total + part
         return dequantise(modular.reduce(total, plan.modulus_bits), plan), outcome
 
-    def _leave_out(self, outcome: RoundOutcome) -> None:
-        """Sites whose budget or policy said no are not invited again."""
-        left = [
+    def _leave_out(self, outcome: RoundOutcome, *, abandoned: bool) -> None:
+        """Sites whose budget or policy said no are not invited again.
+
+        Nor are those that gave no answer in two abandoned sums in a row: each further one
+        would wait for them, be abandoned as well, and charge the others.
+        """
+        left = {
             line.site
             for line in outcome.sites
             if line.status == "refused" and str(line.reason).startswith(_LASTING)
-        ]
-        self.roster = self.roster.without(left)
+        }
+        silent = {
+            line.site
+            for line in outcome.sites
+            if abandoned and line.status == "error" and line.reason != NOT_SUMMED
+        }
+        self.roster = self.roster.without(left | (silent & self._silent))
+        self._silent = silent
 
     def _exchange(self, grid: Grid, plan: QuantisationPlan) -> SumExchange:
         packed = modular.packed_size(plan.coordinates, plan.modulus_bits)

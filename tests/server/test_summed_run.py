@@ -200,3 +200,23 @@ def test_an_abandoned_round_costs_what_left_and_the_run_goes_on(four: Path, tmp_
         if line["kind"] == "update" and line["server_round"] == 1
     ]
     assert kinds == [("site-0000", 1), ("site-0002", 1), ("site-0003", 1)]
+
+
+def test_sites_that_are_gone_for_good_end_the_run_instead_of_charging_the_others_for_ever(
+    four: Path, tmp_path: Path
+) -> None:
+    run = Run(quick_config(fresh_copy(four, tmp_path / "sites"), rounds=6), tmp_path / "run")
+    for server_round in range(1, 7):
+        for site in ("site-0001", "site-0002"):
+            run.grid.lost[site, "advertise", server_round] = "in"
+    with pytest.raises(FederationError, match="0 of 4 sites gave a usable answer to round 2"):
+        run.go()
+    assert [r["server_round"] for r in RunFolder.open(run.path).read_rounds()] == [0, 1, 2]
+
+
+def test_a_run_without_any_sum_is_no_success(four: Path, tmp_path: Path) -> None:
+    run = Run(quick_config(fresh_copy(four, tmp_path / "sites"), rounds=1), tmp_path / "run")
+    for site in ("site-0001", "site-0002"):
+        run.grid.lost[site, "advertise", 1] = "in"
+    with pytest.raises(FederationError, match=r"none of 1 rounds gave a new adapter.*abandoned"):
+        run.go()
