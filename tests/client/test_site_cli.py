@@ -145,7 +145,8 @@ def test_faults_of_the_policy_are_told(fedrec_site: Command, folder: Path) -> No
 def test_check_proves_the_step_and_says_what_leaves(fedrec_site: Command, folder: Path) -> None:
     tiny = [
         "--set=model.head=bilinear", "--set=model.head_dim=4", "--set=model.lora_layers=1",
-        "--set=model.lora_rank=2", "--set=model.lora_rows=4",
+        "--set=model.lora_rank=2", "--set=model.lora_rows=4", "--set=model.head_items=0",
+        "--set=privacy.mode=local",
     ]  # fmt: skip
     code, out, err = fedrec_site("check", "--site", folder, "--json", *tiny)
     assert code == 0, err

@@ -42,7 +42,10 @@ def test_it_says_what_it_serves_answers_many_and_ends_in_order(
     path = short_folder / f"run-{number}" / "a.sock"
     with resident_agent(site, path, *NO_MODEL) as agent:
         said = agent.log.read_text()
-        assert f"serving site site-0000 (60 declared units) on {path}: modes local; " in said
+        assert (
+            f"serving site site-0000 (60 declared units) on {path}: modes distributed, local; "
+            in said
+        )
         assert "ε spent 0.00 of 2 at δ=0.0001" in said
         assert "relay_users of policy.toml is empty" in said
         codes: list[str] = []
