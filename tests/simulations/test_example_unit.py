@@ -30,8 +30,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     config = RunConfig.model_validate(
         {
             "data": {"dataset": "synthetic", "sites": 2, "sites_folder": str(root / "sites")},
-            "model": {"head_dim": 4, "lora_layers": 1, "lora_rank": 2, "lora_rows": 2},
+            "model": {
+                "head_dim": 4,
+                "head_items": 0,
+                "lora_layers": 1,
+                "lora_rank": 2,
+                "lora_rows": 2,
+            },
             "privacy": {
+                "mode": "local",
                 "unit": "example",
                 "clipping": "update",
                 "sample_rate": 0.05,
