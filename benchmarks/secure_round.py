@@ -27,7 +27,7 @@ from simulations.scenario_files import find_scenario
 from simulations.simulate import simulated_sites
 
 ROUNDS = 2
-REPEATS = 2
+REPEATS = 1
 HEAD_DIM, HEAD_ITEMS = 38, 100  # with LoRA about 25,000 numbers
 
 
