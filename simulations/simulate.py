@@ -19,6 +19,7 @@ from client.site_ledger import LEDGER_FILE
 from common.atomic_files import file_errors
 from common.cache_folder import cache_folder
 from common.config import RunConfig
+from common.errors import FederationError
 from common.interactions import Dataset
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
@@ -58,14 +59,25 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         config: What to run.
         folder: The run's folder; it holds the resolved configuration already.
         listener: Hears of progress.
+
+    Raises:
+        FederationError: The run could not go on (too few sites are left, say); the report of
+            what was done is written, and the error names it.
     """
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     listener.message(f"loading {config.data.dataset}")
     dataset = load_dataset(config.data, notify=listener.message)
     started = time.monotonic()
-    with simulated_sites(dataset, config, folder) as sited:
-        run_engine(sited, folder, listener)
+    try:
+        with simulated_sites(dataset, config, folder) as sited:
+            run_engine(sited, folder, listener)
+    except FederationError as fault:
+        if not folder.read_rounds():
+            raise
+        build_report(folder.path)  # of the rounds that there were, with each site's reason
+        report = folder.path / "report.html"
+        raise FederationError(f"{fault}; the report up to here is {report}") from fault
     listener.message("evaluating in the lab: the model and the baselines")
     metrics = examine(config, folder, dataset, started=started)
     listener.message("writing the report")

@@ -178,8 +178,11 @@ def test_lasting_sites_refuse_a_second_run_over_their_budget(tmp_path: Path) -> 
     write_site_folders(load_dataset(kept.data), kept.data, sites)
     kept = config(federation={"rounds": 1}, data={"sites_folder": str(sites)})
     run(kept, tmp_path / "first")
-    with pytest.raises(FederationError, match="0 of 3 sites"):
+    with pytest.raises(FederationError, match=r"0 of 3 sites.*report up to here is .*html"):
         run(kept, tmp_path / "second")
     (record,) = RunFolder.open(tmp_path / "second").read_rounds()
     assert {site["status"] for site in record["sites"]} == {"refused"}
     assert all("budget" in site["reason"] for site in record["sites"])
+    report = (tmp_path / "second" / "report.html").read_text()
+    assert "site-0000 refused in round 0: BudgetRefusal" in report
+    assert "No site released anything in this run" in (tmp_path / "second/PRIVACY.md").read_text()
