@@ -9,7 +9,7 @@ server hides what it was sent: its operator asks for their files and gives them 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from common.atomic_files import write_text
@@ -29,11 +29,12 @@ class PeerCheckpoints:
         """`site_folder` is the site's own folder."""
         self.path = site_folder / PEERS_FILE
 
-    def keep(self, adverts: Iterable[KeyAdvert]) -> list[str]:
+    def keep(self, adverts: Iterable[KeyAdvert], identities: Mapping[str, bytes]) -> list[str]:
         """Keeps each peer's checkpoint if it is newer than what was kept.
 
         Args:
             adverts: whose signatures under the peers' pinned identities were checked.
+            identities: the pinned Ed25519 keys by site; a peer speaks for its own ledger only.
 
         Returns:
             The peers whose ledger is now shorter than it was, or another of the same size;
@@ -43,7 +44,7 @@ class PeerCheckpoints:
         before, set_back = dict(kept), list[str]()
         for advert in adverts:
             checkpoint = parse_checkpoint(advert.checkpoint)
-            if checkpoint is None or not checkpoint.is_signed_by(checkpoint.public_key):
+            if checkpoint is None or not checkpoint.is_signed_by(identities[advert.site].hex()):
                 continue
             known = kept.get(checkpoint.public_key)
             if known is not None and _went_back(known, checkpoint):

@@ -108,7 +108,7 @@ class SiteSums:
             checkpoint = self._ledger.ledger.checkpoint().text().encode()
             payload = answer_stage(site, request.stage, request.payload, checkpoint)
         if request.stage == "share_keys":
-            self._peers.keep(site.neighbour_adverts)
+            self._peers.keep(site.neighbour_adverts, self._pins().peers)
         answer = digest, "" if record is not None else payload.hex()
         answered = opened.answered | {request.stage: answer}
         self._store.keep(spec.run, replace(opened, part=site.saved(), answered=answered))
