@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 
-from client.local_steps import drawn, local_optimizer, losses
+from client.local_steps import local_optimizer, losses, poisson_steps, shuffled_steps
 from client.private_step import PrivateStep
 from client.sampling import poisson_sample
 from client.unit_updates import add_noised_mean, clipped_update_sum
@@ -81,9 +82,8 @@ def _gradient_steps(
         expected_units=expected_units,
         source=noise,
     ) as private_step:
-        for _ in range(config.federation.local_steps):
-            sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
-            contributions = [drawn(recommender, units[i], config, sampling) for i in sampled]
+        steps = poisson_steps(recommender, units, config, sampling)
+        for contributions in islice(steps, config.federation.local_steps):
             private_step.step(contributions, lambda batch: losses(recommender, batch, config))
 
 
@@ -142,14 +142,14 @@ def sampled_unit_sum(
         float64 sums by adapter name.
     """
     recommender.train()
-    sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
-    chosen = [units[i] for i in sampled]
     if config.privacy.clipping == "update":
+        sampled = poisson_sample(len(units), config.privacy.sample_rate, sampling)
+        chosen = [units[i] for i in sampled]
         sums = clipped_update_sum(
             recommender, chosen, config, server_round=server_round, sampling=sampling
         )
     else:
-        contributions = [drawn(recommender, unit, config, sampling) for unit in chosen]
+        contributions = next(poisson_steps(recommender, units, config, sampling))
         sums = _negative_gradient_sum(recommender, contributions, config, server_round)
     recommender.eval()
     return {wire_name(name): total.cpu().numpy() for name, total in sums.items()}
@@ -191,15 +191,8 @@ def train_plain(
     """
     recommender.train()
     optimizer = local_optimizer(recommender, config, server_round)
-    per_step = min(config.federation.units_per_step, len(units))
-    order = sampling.permutation(len(units))
-    position = 0
-    for _ in range(config.federation.local_steps):
-        if position + per_step > len(order):
-            order, position = sampling.permutation(len(units)), 0
-        chosen = order[position : position + per_step]
-        position += per_step
-        contributions = [drawn(recommender, units[i], config, sampling) for i in chosen]
+    steps = shuffled_steps(recommender, units, config, sampling)
+    for contributions in islice(steps, config.federation.local_steps):
         optimizer.zero_grad(set_to_none=True)
         losses(recommender, contributions, config).mean().backward()
         optimizer.step()

@@ -47,7 +47,7 @@ class BilinearHead(nn.Module):
         """Builds the head; it starts at zero, so the score starts at the text floor."""
         super().__init__()
         self.dim, self.codes = min(config.head_dim, width), config.head_items
-        self.symmetric = config.head_matrix == "symmetric"
+        self.symmetric = self.two_sided = config.head_matrix == "symmetric"
         self.scale = 1.0 / math.sqrt(self.dim)
         # Whitened coordinates have about unit variance: a code this long balances the text.
         self.code_length = config.head_items_scale * math.sqrt(self.dim)
@@ -93,7 +93,7 @@ class BilinearHead(nn.Module):
         item = self.features(candidates)  # [B|1, N, p + k]
         past = self._past(history, weights)  # [B, m, blocks · (p + k)]
         scores: torch.Tensor = torch.matmul(self.mix(past), item.transpose(1, 2))
-        if self.symmetric:
+        if self.two_sided:  # `mix` is W alone; the other half of W + Wᵀ is its use on items
             scores = scores + torch.matmul(past, self.mix(item).transpose(1, 2))
         bias: torch.Tensor = self.text_bias(item[..., : self.dim]).transpose(1, 2)  # [B|1, 1, N]
         return scores * self.scale + bias

@@ -1,0 +1,7 @@
+"""A federation in one batch: the training of many sites, computed together."""
+
+from __future__ import annotations
+
+from simulations.stacked.trainer import StackedTrainer
+
+__all__ = ["StackedTrainer"]

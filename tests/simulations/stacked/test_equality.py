@@ -1,0 +1,201 @@
+"""The stacked engine against the Opacus path, site by site: the same adapters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from client.local_steps import poisson_steps
+from client.local_training import sampled_unit_sum, train_plain, train_private
+from client.training_job import TrainingJob
+from common.adapters import Adapter, adapter_difference, adapter_of, add_update
+from common.config import FederationConfig, ModelConfig, PrivacyConfig, RunConfig
+from common.flat_adapter import Floats, flatten
+from common.holdout import hold_out
+from common.initial_adapter import initial_adapter
+from common.loaded_recommender import loaded_recommender
+from common.privacy_units import Unit, make_units
+from common.randomness import seeded_source
+from simulations.stacked import StackedTrainer
+from simulations.synthetic import synthetic_dataset
+
+DATASET = synthetic_dataset()
+ITEMS = len(DATASET.catalogue)
+SITE_SIZES = (5, 1, 9, 2)  # ragged; at q = 0.4 the small ones often sample nobody
+SPOILT_ITEM = 5  # its prior is NaN, and so is the loss of every unit that draws it
+ROUNDS = 3
+
+
+def config(**sections: dict[str, object]) -> RunConfig:
+    model = {"head_dim": 6, "head_items": 3, "lora_layers": 2, "lora_rank": 2, "lora_rows": 4}
+    model |= {"head_hidden": 5}
+    privacy = {"mode": "local", "targets_per_unit": 4, "negatives_per_unit": 7}
+    privacy |= {"noise_multiplier": 1.0, "max_grad_norm": 0.3, "sample_rate": 0.4}
+    federation = {"local_lr": 0.3, "lora_lr_scale": 1.0, "units_per_step": 4}
+    return RunConfig(
+        model=ModelConfig(**{**model, **sections.get("model", {})}),
+        privacy=PrivacyConfig(**{**privacy, **sections.get("privacy", {})}),
+        federation=FederationConfig(**{**federation, **sections.get("federation", {})}),
+    )
+
+
+def sites_of(run: RunConfig) -> list[list[Unit]]:
+    splits = hold_out(DATASET.interactions, DATASET.catalogue, split=run.data.split, seed=0)
+    units = iter(make_units(splits, max_history=run.model.max_history, unit=run.privacy.unit))
+    return [[next(units) for _ in range(size)] for size in SITE_SIZES]
+
+
+def jobs_of(run: RunConfig, adapter: Adapter, server_round: int) -> list[TrainingJob]:
+    prior = np.linspace(-1, 1, ITEMS, dtype=np.float32)
+    if run.is_private:
+        prior[SPOILT_ITEM] = np.nan
+    return [
+        TrainingJob(
+            site=f"site-{number}",
+            config=run,
+            catalogue=DATASET.catalogue,
+            units=units,
+            adapter=adapter,
+            item_prior=prior,
+            server_round=server_round,
+            expected_units=len(units) * run.privacy.sample_rate,
+            sampling=seeded_source(1, number, server_round, "sampling"),
+            noise=seeded_source(1, number, server_round, "noise"),
+        )
+        for number, units in enumerate(sites_of(run))
+    ]
+
+
+def site_by_site(job: TrainingJob) -> Adapter:
+    """What the site's own, deployed path makes of the job."""
+    model = loaded_recommender(job.config, job.catalogue, job.adapter, job.item_prior)
+    common = {"server_round": job.server_round, "sampling": job.sampling}
+    if job.config.is_private:
+        private = {"expected_units": job.expected_units, "noise": job.noise}
+        train_private(model, job.units, job.config, **common, **private)
+    else:
+        train_plain(model, job.units, job.config, **common)
+    return adapter_difference(adapter_of(model), job.adapter)
+
+
+def sum_site_by_site(job: TrainingJob) -> Floats:
+    model = loaded_recommender(job.config, job.catalogue, job.adapter, job.item_prior)
+    common = {"server_round": job.server_round, "sampling": job.sampling}
+    return flatten(sampled_unit_sum(model, job.units, job.config, **common))
+
+
+def after_rounds(run: RunConfig, *, stacked: bool) -> Adapter:
+    """The global adapter after some rounds of plain averaging."""
+    adapter = initial_adapter(run)
+    generator = np.random.default_rng(7)  # away from the start, where B and the head are zero
+    for name, array in adapter.items():
+        adapter[name] = array + 0.05 * generator.standard_normal(array.shape, np.float32)
+    for server_round in range(1, ROUNDS + 1):
+        jobs = jobs_of(run, adapter, server_round)
+        updates = StackedTrainer().updates(jobs) if stacked else [site_by_site(j) for j in jobs]
+        for update in updates:
+            share = {name: array / np.float32(len(updates)) for name, array in update.items()}
+            adapter = add_update(adapter, share)
+    return adapter
+
+
+def assert_equal(got: Adapter, expected: Adapter) -> None:
+    assert got.keys() == expected.keys()
+    for name in expected:
+        assert np.isfinite(expected[name]).all(), name
+        np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=1e-5, err_msg=name)
+
+
+def assert_same_after_rounds(run: RunConfig) -> None:
+    expected = after_rounds(run, stacked=False)
+    moved = adapter_difference(expected, {n: np.zeros_like(a) for n, a in expected.items()})
+    assert max(float(np.abs(a).max()) for a in moved.values()) > 1e-2
+    assert_equal(after_rounds(run, stacked=True), expected)
+
+
+def slow(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("objective", ["ranking", "click", "rating"])
+@pytest.mark.parametrize(
+    ("adapter", "local_steps"), [("ffa", 1), ("fedit", 3), slow("ffa", 3), slow("fedit", 1)]
+)
+def test_private_rounds_give_the_same_adapter(
+    objective: str, adapter: str, local_steps: int
+) -> None:
+    run = config(
+        model={"objective": objective, "adapter": adapter},
+        federation={"local_steps": local_steps},
+    )
+    assert_same_after_rounds(run)
+
+
+@pytest.mark.parametrize(
+    ("head", "terms", "matrix"),
+    [
+        ("multi_lag", "trained", "per_lag"),
+        ("bilinear", "trained", "per_lag"),
+        slow("bilinear", "fixed", "per_lag"),
+        slow("bilinear", "trained", "symmetric"),
+        slow("multi_lag", "fixed", "per_lag"),
+    ],
+)
+def test_every_head_gives_the_same_adapter(head: str, terms: str, matrix: str) -> None:
+    model = {"head": head, "score_terms": terms, "head_matrix": matrix}
+    assert_same_after_rounds(config(model=model, federation={"local_steps": 2}))
+
+
+@pytest.mark.parametrize("side", ["head", "lora"])
+def test_one_trained_side_gives_the_same_adapter(side: str) -> None:
+    model = {"item_side": side, "head": "multi_lag"}
+    assert_same_after_rounds(config(model=model, federation={"local_steps": 2}))
+
+
+@pytest.mark.parametrize("clip_rule", ["flat", "auto_s"])
+def test_adam_and_both_clip_rules_give_the_same_adapter(clip_rule: str) -> None:
+    federation = {"local_steps": 2, "local_optimizer": "adam", "local_lr": 0.01}
+    assert_same_after_rounds(config(privacy={"clip_rule": clip_rule}, federation=federation))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "local_steps"), [("ffa", 1), ("fedit", 3), slow("ffa", 3), slow("fedit", 1)]
+)
+def test_clipped_updates_of_units_give_the_same_adapter(adapter: str, local_steps: int) -> None:
+    run = config(
+        model={"adapter": adapter},
+        privacy={"clipping": "update"},
+        federation={"local_steps": local_steps, "local_lr": 0.05},
+    )
+    assert_same_after_rounds(run)
+
+
+@pytest.mark.parametrize("local_steps", [1, 3])
+def test_plain_rounds_give_the_same_adapter(local_steps: int) -> None:
+    run = config(privacy={"mode": "none"}, federation={"local_steps": local_steps})
+    assert_same_after_rounds(run)
+
+
+def test_units_of_the_tests_are_spoilt_and_sites_sample_nobody() -> None:
+    run = config()
+    model = loaded_recommender(
+        run, DATASET.catalogue, initial_adapter(run), np.zeros(0, np.float32)
+    )
+    spoilt, empty = 0, 0
+    for job in jobs_of(run, initial_adapter(run), 1):
+        sampled = next(poisson_steps(model, job.units, run, job.sampling))
+        empty += not sampled
+        spoilt += sum(SPOILT_ITEM in contribution.candidates for contribution in sampled)
+    assert spoilt > 0
+    assert empty > 0
+
+
+@pytest.mark.parametrize("clipping", ["gradient", "update"])
+def test_exact_sums_are_the_same(clipping: str) -> None:
+    run = config(privacy={"mode": "central", "clipping": clipping})
+    adapter = initial_adapter(run)
+    expected = [sum_site_by_site(job) for job in jobs_of(run, adapter, 1)]
+    got = StackedTrainer().exact_sums(jobs_of(run, adapter, 1))
+    assert any(np.any(total) for total in expected)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
