@@ -59,7 +59,7 @@ class _Surgeon:
         parts = new.__dict__["_modules"]
         for child_name, child in module.named_children():
             parts[child_name] = self.replaced(child, f"{name}.{child_name}")
-        if isinstance(new, BilinearHead) and new.two_sided:
+        if isinstance(new, BilinearHead) and new.two_sided and isinstance(new.mix, StackedLinear):
             parts["mix"], new.two_sided = StackedSymmetric(self._stack, f"{name}.mix"), False
         return new
 

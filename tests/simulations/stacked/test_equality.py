@@ -146,9 +146,11 @@ def test_every_head_gives_the_same_adapter(head: str, terms: str, matrix: str) -
     assert_same_after_rounds(config(model=model, federation={"local_steps": 2}))
 
 
-@pytest.mark.parametrize("side", ["head", "lora"])
-def test_one_trained_side_gives_the_same_adapter(side: str) -> None:
-    model = {"item_side": side, "head": "multi_lag"}
+@pytest.mark.parametrize(
+    ("side", "head"), [("head", "bilinear"), ("lora", "multi_lag"), slow("lora", "bilinear")]
+)
+def test_one_trained_side_gives_the_same_adapter(side: str, head: str) -> None:
+    model = {"item_side": side, "head": head}
     assert_same_after_rounds(config(model=model, federation={"local_steps": 2}))
 
 
