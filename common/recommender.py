@@ -112,12 +112,16 @@ class Recommender(nn.Module):
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
         return scores + terms
 
+    def live_items(self, batch: UnitBatch) -> torch.Tensor:
+        """``[B, R]``: the items whose texts carry LoRA's gradient in the units' losses."""
+        return batch.candidates[:, : batch.live if self.trains_lora else 0]
+
     def _candidate_vectors(self, batch: UnitBatch, table: torch.Tensor) -> torch.Tensor:
         """``[B, N, d]``; the live columns carry a gradient through BERT."""
         vectors = table[batch.candidates]
         if not self.trains_lora or batch.live == 0:
             return vectors
-        live_items = batch.candidates[:, : batch.live]  # [B, R], unit-major rows
+        live_items = self.live_items(batch)  # unit-major rows
         live = self.whitening(self.item_tower(live_items.reshape(-1)))
         live = live.view(*live_items.shape, -1)
         scale = batch.live_scale[..., None]  # 0 where a unit has no live row in this column

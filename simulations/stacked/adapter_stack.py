@@ -15,8 +15,12 @@ class AdapterStack:
 
     Attributes:
         values: name → float32 ``[C, *shape]``.
-        owners: ``[B]`` int64, whose copy each unit of the microbatch looks at; ascending.
+        owners: ``[B]`` int64 on the CPU, whose copy each unit of the microbatch looks at;
+            ascending.
         slots: name → float32 ``[B, *shape]``, leaves of the microbatch's graph.
+        copies: C.
+        is_alike: whether all copies are still the same, so that one serves for all units.
+        device: of the values.
     """
 
     def __init__(self, start: Mapping[str, torch.Tensor], copies: int) -> None:
@@ -27,7 +31,8 @@ class AdapterStack:
         }
         self.owners = torch.zeros(0, dtype=torch.long)
         self.slots: dict[str, torch.Tensor] = {}
-        self._copies, self._alike = copies, True
+        self.copies, self.is_alike = copies, True
+        self.device = next(iter(self.values.values())).device
 
     def look(self, owners: torch.Tensor) -> None:
         """Begins a microbatch of the units that look at copies `owners` ``[B]``."""
@@ -41,19 +46,19 @@ class AdapterStack:
 
     def moved(self) -> None:
         """Says that the copies have gone different ways."""
-        self._alike = self._copies == 1
-
-    @property
-    def copies(self) -> int:
-        """C."""
-        return self._copies
+        self.is_alike = self.copies == 1
 
     @property
     def units(self) -> int:
         """B, units of the microbatch."""
         return len(self.owners)
 
-    def value(self, name: str) -> torch.Tensor:
-        """``[1, *shape]`` while all copies are alike, else ``[B, *shape]``, one per unit."""
+    def value(self, name: str, owners: torch.Tensor | None = None) -> torch.Tensor:
+        """``[1, *shape]`` while all copies are alike, else ``[B, *shape]``.
+
+        Args:
+            name: of the tensor.
+            owners: ``[B]``, whose copies; those of the microbatch if left out.
+        """
         value = self.values[name].detach()
-        return value[:1] if self._alike else value[self.owners]
+        return value[:1] if self.is_alike else value[self.owners if owners is None else owners]

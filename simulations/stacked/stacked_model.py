@@ -22,7 +22,7 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def stacked_recommender(
-    recommender: Recommender, stack: AdapterStack, dropout_masks: Masks
+    recommender: Recommender, stack: AdapterStack, dropout_masks: Masks, tokens_per_pass: int
 ) -> Recommender:
     """A shallow copy of `recommender`, with every trainable layer replaced.
 
@@ -33,13 +33,14 @@ def stacked_recommender(
         recommender: holds the adapter that the round starts from, and its item table.
         stack: the copies of the adapter.
         dropout_masks: draws the masks of dropout.
+        tokens_per_pass: tokens that go backward through BERT at a time.
     """
     recommender.table()  # made once, for all copies
     surgeon = _Surgeon(stack, dropout_masks)
     stacked = _shallow(recommender)
     parts = stacked.__dict__["_modules"]
     if recommender.trains_lora:
-        parts["item_tower"] = PackedItemTower(recommender.item_tower, stack)
+        parts["item_tower"] = PackedItemTower(recommender.item_tower, stack, tokens_per_pass)
     parts["head"] = surgeon.replaced(recommender.head, "head")
     parts["score"] = surgeon.replaced(recommender.score, "score")
     return stacked

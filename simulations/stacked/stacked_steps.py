@@ -12,14 +12,9 @@ from common.randomness import RandomSource
 from common.recommender import Recommender
 from simulations.stacked.adapter_stack import AdapterStack
 from simulations.stacked.dropout_masks import DropoutMasks
+from simulations.stacked.limits import Limits
 from simulations.stacked.stacked_model import stacked_recommender
-from simulations.stacked.unit_gradients import (
-    Tensors,
-    Weigher,
-    clipped,
-    in_full,
-    summed_gradients,
-)
+from simulations.stacked.unit_gradients import GradientSums, Tensors, clipped, in_full
 
 
 class StackedSteps:
@@ -32,7 +27,7 @@ class StackedSteps:
         config: RunConfig,
         *,
         server_round: int,
-        microbatch_units: int,
+        limits: Limits,
         streams: Sequence[RandomSource] = (),
     ) -> None:
         """Starts all copies at the recommender's adapter.
@@ -42,14 +37,14 @@ class StackedSteps:
             copies: C.
             config: the run's configuration.
             server_round: from 1; places the round on the learning-rate schedule.
-            microbatch_units: units in one forward and backward pass.
+            limits: sizes of the parts that a step is computed in.
             streams: of each copy, for dropout; needed only where there is some.
         """
         start = {wire_name(n): p for n, p in recommender.named_parameters() if p.requires_grad}
         self.stack = AdapterStack(start, copies)
         masks = DropoutMasks(self.stack, streams if config.model.dropout else ())
-        self._model = stacked_recommender(recommender, self.stack, masks)
-        self._config, self._microbatch = config, microbatch_units
+        model = stacked_recommender(recommender, self.stack, masks, limits.tokens_per_pass)
+        self._config, self._sums = config, GradientSums(model, self.stack, config, limits)
         self._optimizer = optimizer_over(self.stack.values.items(), config, server_round)
 
     @property
@@ -60,11 +55,11 @@ class StackedSteps:
 
     def clipped_sums(self, contributions: Sequence[Sequence[Contribution]]) -> Tensors:
         """``Σᵤ clip(gᵤ)`` for each copy, float64 ``[C, *shape]`` by name."""
-        return self._summed(contributions, clipped(self._config))
+        return self._sums.weighted(contributions, clipped(self._config))
 
     def plain_sums(self, contributions: Sequence[Sequence[Contribution]]) -> Tensors:
         """``Σᵤ gᵤ`` for each copy, float64 ``[C, *shape]`` by name."""
-        return self._summed(contributions, in_full)
+        return self._sums.weighted(contributions, in_full)
 
     def step(self, gradients: Tensors) -> None:
         """One step of every copy's optimiser along its own gradients ``[C, *shape]``."""
@@ -73,13 +68,3 @@ class StackedSteps:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.stack.moved()
-
-    def _summed(self, contributions: Sequence[Sequence[Contribution]], weigh: Weigher) -> Tensors:
-        return summed_gradients(
-            self._model,
-            self.stack,
-            contributions,
-            self._config,
-            weigh=weigh,
-            microbatch_units=self._microbatch,
-        )

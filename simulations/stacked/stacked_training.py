@@ -18,12 +18,13 @@ from common.noise_plan import noise_multiplier
 from common.privacy_units import Contribution
 from common.randomness import RandomSource
 from common.recommender import Recommender
+from simulations.stacked.limits import Limits
 from simulations.stacked.stacked_steps import StackedSteps
 from simulations.stacked.unit_gradients import Tensors
 
 
 def gradient_rounds(
-    recommender: Recommender, jobs: Sequence[TrainingJob], microbatch_units: int
+    recommender: Recommender, jobs: Sequence[TrainingJob], limits: Limits
 ) -> list[Tensors]:
     """`federation.local_steps` steps of DP-SGD at every site.
 
@@ -34,7 +35,7 @@ def gradient_rounds(
     Args:
         recommender: holds the received adapter; it stays as it is.
         jobs: one per site, all of one round.
-        microbatch_units: units in one forward and backward pass; bounds memory only.
+        limits: sizes of the parts that a step is computed in.
 
     Returns:
         For each site its adapter after the round, by name.
@@ -42,7 +43,7 @@ def gradient_rounds(
     Raises:
         PrivacyError: A job has no source of noise, or no positive divisor.
     """
-    config, steps = jobs[0].config, _steps(recommender, jobs, microbatch_units)
+    config, steps = jobs[0].config, _steps(recommender, jobs, limits)
     deviation = noise_multiplier(config) * config.privacy.max_grad_norm
     sources = [_noise_of(job) for job in jobs]
     streams = [poisson_steps(recommender, job.units, config, job.sampling) for job in jobs]
@@ -57,13 +58,13 @@ def gradient_rounds(
 
 
 def plain_rounds(
-    recommender: Recommender, jobs: Sequence[TrainingJob], microbatch_units: int
+    recommender: Recommender, jobs: Sequence[TrainingJob], limits: Limits
 ) -> list[Tensors]:
     """`federation.local_steps` ordinary steps at every site (mode `none`): no guarantee.
 
     Arguments and result as in `gradient_rounds`.
     """
-    config, steps = jobs[0].config, _steps(recommender, jobs, microbatch_units)
+    config, steps = jobs[0].config, _steps(recommender, jobs, limits)
     streams = [shuffled_steps(recommender, job.units, config, job.sampling) for job in jobs]
     for _ in range(config.federation.local_steps):
         contributions = [next(stream) for stream in streams]
@@ -76,7 +77,7 @@ def plain_rounds(
 
 
 def update_rounds(
-    recommender: Recommender, jobs: Sequence[TrainingJob], microbatch_units: int
+    recommender: Recommender, jobs: Sequence[TrainingJob], limits: Limits
 ) -> list[Tensors]:
     """One step of DP-FedAvg at every site: the units' whole updates, clipped and noised.
 
@@ -86,14 +87,14 @@ def update_rounds(
     config = jobs[0].config
     deviation = noise_multiplier(config) * config.privacy.max_grad_norm
     sources = [_noise_of(job) for job in jobs]
-    sums = update_sums(recommender, jobs, microbatch_units)
-    start = StackedSteps(recommender, 1, config, server_round=1, microbatch_units=1).stack.values
+    sums = update_sums(recommender, jobs, limits)
+    start = trainable_parameters(recommender)
     adapters = []
     for job, source, total in zip(jobs, sources, sums, strict=True):
         noised = noised_sum(total, deviation, source)
         adapters.append(
             {
-                name: value[0].detach() + (noised[name] / job.expected_units).to(value.dtype)
+                name: value.detach() + (noised[name] / job.expected_units).to(value.dtype)
                 for name, value in start.items()
             }
         )
@@ -101,20 +102,20 @@ def update_rounds(
 
 
 def gradient_sums(
-    recommender: Recommender, jobs: Sequence[TrainingJob], microbatch_units: int
+    recommender: Recommender, jobs: Sequence[TrainingJob], limits: Limits
 ) -> list[Tensors]:
     """For each site −Σ of its sampled units' clipped gradients, float64 by name.
 
     No noise is in it: it must not leave the site as it is. Arguments as in `gradient_rounds`.
     """
-    config, steps = jobs[0].config, _steps(recommender, jobs, microbatch_units)
+    config, steps = jobs[0].config, _steps(recommender, jobs, limits)
     sampled = [next(poisson_steps(recommender, job.units, config, job.sampling)) for job in jobs]
     totals = steps.clipped_sums(sampled)
     return _copies({name: -total for name, total in totals.items()})
 
 
 def update_sums(
-    recommender: Recommender, jobs: Sequence[TrainingJob], microbatch_units: int
+    recommender: Recommender, jobs: Sequence[TrainingJob], limits: Limits
 ) -> list[Tensors]:
     """For each site Σ of its sampled units' clipped updates, float64 by name.
 
@@ -123,13 +124,13 @@ def update_sums(
     leave the site as it is. Arguments as in `gradient_rounds`.
     """
     config, totals = jobs[0].config, [_zeros(recommender) for _ in jobs]
-    for owners, chosen in _chunks(_drawn_units(recommender, jobs), microbatch_units):
+    for owners, chosen in _chunks(_drawn_units(recommender, jobs), limits.units):
         steps = StackedSteps(
             recommender,
             len(chosen),
             config,
             server_round=jobs[0].server_round,
-            microbatch_units=microbatch_units,
+            limits=limits,
         )
         before = {name: value.detach().double() for name, value in steps.stack.values.items()}
         for contributions in zip(*chosen, strict=True):
@@ -146,15 +147,13 @@ def update_sums(
     return totals
 
 
-def _steps(
-    recommender: Recommender, jobs: Sequence[TrainingJob], microbatch_units: int
-) -> StackedSteps:
+def _steps(recommender: Recommender, jobs: Sequence[TrainingJob], limits: Limits) -> StackedSteps:
     return StackedSteps(
         recommender,
         len(jobs),
         jobs[0].config,
         server_round=jobs[0].server_round,
-        microbatch_units=microbatch_units,
+        limits=limits,
         streams=[job.sampling for job in jobs],
     )
 

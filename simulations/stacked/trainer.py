@@ -12,7 +12,7 @@ from common.config import RunConfig
 from common.flat_adapter import Floats, flatten
 from common.loaded_recommender import loaded_recommender
 from common.recommender import Recommender
-from simulations.stacked.microbatch import microbatch_units
+from simulations.stacked.limits import Limits, limits_for
 from simulations.stacked.stacked_training import (
     gradient_rounds,
     gradient_sums,
@@ -22,7 +22,7 @@ from simulations.stacked.stacked_training import (
 )
 from simulations.stacked.unit_gradients import Tensors
 
-Computation = Callable[[Recommender, Sequence[TrainingJob], int], list[Tensors]]
+Computation = Callable[[Recommender, Sequence[TrainingJob], Limits], list[Tensors]]
 
 
 class StackedTrainer:
@@ -63,8 +63,8 @@ def _computed(
         recommender = loaded_recommender(
             first.config, first.catalogue, first.adapter, first.item_prior
         )
-        compute, size = choose(first.config), microbatch_units(first.config, recommender)
-        found = compute(recommender, [job for _, job in together], size)
+        compute, limits = choose(first.config), limits_for(recommender, 2**30)
+        found = compute(recommender, [job for _, job in together], limits)
         results.update(zip((at for at, _ in together), found, strict=True))
     return [results[at] for at in range(len(jobs))]
 

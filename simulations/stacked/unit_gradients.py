@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 
 from client.clipping import clip_factors
-from client.local_steps import losses
 from common.config import RunConfig
-from common.privacy_units import Contribution
+from common.privacy_units import Contribution, UnitBatch, collate
 from common.recommender import Recommender
 from simulations.stacked.adapter_stack import AdapterStack
+from simulations.stacked.limits import Limits
+from simulations.stacked.packed_tower import PackedItemTower
 
 Tensors: TypeAlias = dict[str, torch.Tensor]
 Weigher: TypeAlias = Callable[[Tensors], torch.Tensor]
@@ -45,57 +47,95 @@ def in_full(gradients: Tensors) -> torch.Tensor:
     return torch.ones(len(first), device=first.device)
 
 
-def summed_gradients(
-    model: Recommender,
-    stack: AdapterStack,
-    contributions: Sequence[Sequence[Contribution]],
-    config: RunConfig,
-    *,
-    weigh: Weigher,
-    microbatch_units: int,
-) -> Tensors:
-    """``Σᵤ wᵤ gᵤ`` over the units of each copy.
+@dataclass(frozen=True)
+class _Microbatch:
+    """B units and the copies that they look at."""
 
-    Args:
-        model: from `stacked_recommender`, over `stack`.
-        stack: the C copies.
-        contributions: for each copy its units of this step; any of them may be empty.
-        config: the run's configuration.
-        weigh: gives each unit's weight; a unit of weight 0 adds exactly nothing.
-        microbatch_units: units in one forward and backward pass; bounds memory only.
+    owners: tuple[int, ...]
+    batch: UnitBatch
 
-    Returns:
-        name → float64 ``[C, *shape]``.
-    """
-    totals = {n: torch.zeros_like(v, dtype=torch.float64) for n, v in stack.values.items()}
-    flat = [(copy, unit) for copy, units in enumerate(contributions) for unit in units]
-    for start in range(0, len(flat), microbatch_units):
-        owners, units = zip(*flat[start : start + microbatch_units], strict=True)
-        gradients = _gradients(model, stack, owners, units, config)
-        weights = weigh(gradients)
-        for name, gradient in gradients.items():
-            _add(totals[name], gradient.flatten(1), weights, owners)
-    return totals
+    @property
+    def units(self) -> torch.Tensor:
+        """The owners as int64 ``[B]``."""
+        return torch.tensor(self.owners)
 
 
-def _gradients(
-    model: Recommender,
-    stack: AdapterStack,
-    owners: Sequence[int],
-    units: Sequence[Contribution],
-    config: RunConfig,
-) -> Tensors:
-    """Name → float32 ``[B, *shape]``, zero where the losses do not depend on a tensor."""
-    device = next(iter(stack.values.values())).device
-    stack.look(torch.tensor(owners, device=device))
-    with torch.enable_grad():
-        total = losses(model, units, config).sum()
-        names, slots = list(stack.slots), list(stack.slots.values())
-        found = torch.autograd.grad(total, slots, allow_unused=True)
-    return {
-        name: torch.zeros_like(slot) if gradient is None else gradient.float()
-        for name, slot, gradient in zip(names, slots, found, strict=True)
-    }
+class GradientSums:
+    """Sums over each copy's units, computed in parts that fit the memory."""
+
+    def __init__(
+        self, model: Recommender, stack: AdapterStack, config: RunConfig, limits: Limits
+    ) -> None:
+        """Computes with `model` (of `stacked_recommender`) over the copies of `stack`."""
+        self._model, self._stack = model, stack
+        self._config, self._limits = config, limits
+
+    def weighted(self, contributions: Sequence[Sequence[Contribution]], weigh: Weigher) -> Tensors:
+        """``Σᵤ wᵤ gᵤ`` over the units of each copy.
+
+        Args:
+            contributions: for each copy its units of this step; any of them may be empty.
+            weigh: gives each unit's weight; a unit of weight 0 adds exactly nothing.
+
+        Returns:
+            name → float64 ``[C, *shape]``.
+        """
+        values = self._stack.values.items()
+        totals = {name: torch.zeros_like(v, dtype=torch.float64) for name, v in values}
+        for part in self._parts(self._microbatches(contributions)):
+            for microbatch in part:
+                gradients = self._gradients(microbatch)
+                weights = weigh(gradients)
+                for name, gradient in gradients.items():
+                    _add(totals[name], gradient.flatten(1), weights, microbatch.owners)
+        return totals
+
+    def _microbatches(
+        self, contributions: Sequence[Sequence[Contribution]]
+    ) -> Iterator[_Microbatch]:
+        flat = [(copy, unit) for copy, units in enumerate(contributions) for unit in units]
+        for start in range(0, len(flat), self._limits.units):
+            owners, units = zip(*flat[start : start + self._limits.units], strict=True)
+            yield _Microbatch(owners, collate(units, max_history=self._config.model.max_history))
+
+    def _parts(self, microbatches: Iterator[_Microbatch]) -> Iterator[list[_Microbatch]]:
+        """Microbatches whose texts are encoded together, as many as the memory allows."""
+        tower = self._tower
+        if tower is None:
+            yield from ([microbatch] for microbatch in microbatches)
+            return
+        part: list[_Microbatch] = []
+        keys = torch.zeros(0, dtype=torch.long)
+        for microbatch in microbatches:
+            asked = tower.keys(self._model.live_items(microbatch.batch), microbatch.units)
+            together = torch.cat([keys, asked]).unique()
+            if part and tower.tokens_of(together) > self._limits.encoded_tokens:
+                tower.encode(keys)
+                yield part
+                part, together = [], asked.unique()
+            part.append(microbatch)
+            keys = together
+        if part:
+            tower.encode(keys)
+            yield part
+
+    def _gradients(self, microbatch: _Microbatch) -> Tensors:
+        """Name → float32 ``[B, *shape]``, zero where the losses do not depend on a tensor."""
+        stack = self._stack
+        stack.look(microbatch.units)
+        with torch.enable_grad():
+            total = self._model.unit_losses(microbatch.batch).sum()
+            slots = list(stack.slots.values())
+            found = torch.autograd.grad(total, slots, allow_unused=True)
+        return {
+            name: torch.zeros_like(slot) if gradient is None else gradient.float()
+            for (name, slot), gradient in zip(stack.slots.items(), found, strict=True)
+        }
+
+    @property
+    def _tower(self) -> PackedItemTower | None:
+        tower: object = self._model.item_tower
+        return tower if isinstance(tower, PackedItemTower) else None
 
 
 def _add(
