@@ -209,6 +209,9 @@ def _applied(x: torch.Tensor, weight: torch.Tensor, rows: PackedRows) -> torch.T
 
 def _activation_backward(activation: Any, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """The gradient of ``activation(x)`` by x, for any elementwise activation."""
+    if getattr(activation, "act", None) is F.gelu:  # BERT's own, without a forward pass
+        found: torch.Tensor = torch.ops.aten.gelu_backward(gradient, x)
+        return found
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         (found,) = torch.autograd.grad(activation(x), x, gradient)
