@@ -47,5 +47,5 @@ def _point(key: str, value: float, outcome: Outcome) -> dict[str, Any]:
         "seconds_per_round": figures.seconds / rounds,
         "processor_seconds_per_round": figures.extra["cpu_seconds"] / rounds,
         "units_per_round": figures.extra["units"] / rounds,
-        "peak_bytes": outcome.peak_bytes,
+        "peak_bytes": outcome.peak_bytes_bound,
     }

@@ -31,6 +31,7 @@ from benchmarks.engine.peer_model import (
 from benchmarks.engine.workloads import BATCH, WORKLOADS, Workload, clients_of, rounds_of
 
 THREADS_OF_A_CLIENT = 1
+WARM_UP_EXAMPLES = 4
 
 client_app = ClientApp()
 cached_model = lru_cache(maxsize=1)(build_model)
@@ -57,12 +58,10 @@ def train(message: Message, context: Context) -> Message:
         dataset,
         steps=1 if is_warm_up else int(config["steps"]),
         device=device,
-        batch=1 if is_warm_up else BATCH,
+        batch=WARM_UP_EXAMPLES if is_warm_up else BATCH,
     )
-    metrics = {"num-examples": max(trained.examples, 1), "examples": trained.examples}
-    content = RecordDict(
-        {"arrays": ArrayRecord(adapter_of(model)), "metrics": MetricRecord(metrics)}
-    )
+    metrics = MetricRecord({"num-examples": max(trained.examples, 1), "examples": trained.examples})
+    content = RecordDict({"arrays": ArrayRecord(adapter_of(model)), "metrics": metrics})
     return Message(content=content, reply_to=message)
 
 

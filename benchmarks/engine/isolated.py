@@ -20,8 +20,9 @@ import psutil
 from benchmarks.engine.gpu import Utilisation
 from benchmarks.engine.measurement import Measurement, Task
 from benchmarks.engine.subject_process import NOT_AVAILABLE
+from benchmarks.engine.tree_memory import TreeMemory
 
-POLL_S = 0.25
+POLL_S = 0.5  # of /proc: about 1% of a core
 LIMIT_S = 900.0
 LOG_LINES = 4
 
@@ -34,8 +35,9 @@ class Outcome:
         measurement: None where the subject failed or cannot run here.
         reason: why, then.
         failed: whether that was a failure (and not an absent library or key).
-        peak_bytes: most memory that the process and all below it held at one time, shared
-            pages divided among their users (PSS, polled).
+        peak_bytes: most memory that the process and all below it were seen to hold at one
+            time: their own pages, and the largest set of mapped files once.
+        peak_bytes_bound: the sum of each process's own peak, which no poll can miss.
         wall_seconds: from start to end of the process.
         gpu_utilisation: mean per cent while it ran; None without a GPU or nvidia-ml-py.
     """
@@ -44,6 +46,7 @@ class Outcome:
     reason: str
     failed: bool
     peak_bytes: int
+    peak_bytes_bound: int
     wall_seconds: float
     gpu_utilisation: float | None
 
@@ -53,7 +56,7 @@ class _Watched:
     """The process tree of a subject."""
 
     root: psutil.Process
-    peak_bytes: int = 0
+    memory: TreeMemory = field(default_factory=TreeMemory)
     seen: dict[int, psutil.Process] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -62,8 +65,7 @@ class _Watched:
             with suppress(psutil.Error):
                 below = self.root.children(recursive=True)
                 self.seen |= {process.pid: process for process in below}
-                total = sum(_memory(process) for process in [self.root, *below])
-                self.peak_bytes = max(self.peak_bytes, total)
+                self.memory.see([self.root.pid, *(process.pid for process in below)])
 
     def end_all(self) -> None:
         """Ends what the subject started and left behind."""
@@ -75,12 +77,6 @@ class _Watched:
         for process in alive:
             with suppress(psutil.Error):
                 process.kill()
-
-
-def _memory(process: psutil.Process) -> int:
-    with suppress(psutil.Error):
-        return int(process.memory_full_info().pss)
-    return 0
 
 
 def run_isolated(task: Task, module: str = "benchmarks.engine.subject_process") -> Outcome:
@@ -108,7 +104,7 @@ def run_isolated(task: Task, module: str = "benchmarks.engine.subject_process") 
                 process.wait(timeout=LIMIT_S)
         wall = time.monotonic() - started
         answer = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
-        return _outcome(answer, _last_lines(log), watched.peak_bytes, wall, utilisation.mean)
+        return _outcome(answer, _last_lines(log), watched.memory, wall, utilisation.mean)
 
 
 def _watch(stack: ExitStack, poll: Callable[[], None], stop: threading.Event) -> None:
@@ -134,14 +130,17 @@ def _environment(task: Task, folder: Path) -> dict[str, str]:
 
 
 def _outcome(
-    answer: dict[str, Any], log: str, peak: int, wall: float, utilisation: float | None
+    answer: dict[str, Any], log: str, memory: TreeMemory, wall: float, utilisation: float | None
 ) -> Outcome:
+    measurement, reason, failed = None, "", False
     if NOT_AVAILABLE in answer:
-        return Outcome(None, str(answer[NOT_AVAILABLE]), False, peak, wall, utilisation)
-    if not answer:
-        return Outcome(None, f"failed: {log}", True, peak, wall, utilisation)
-    answer |= {"samples": tuple(answer["samples"]), "notes": tuple(answer["notes"])}
-    return Outcome(Measurement(**answer), "", False, peak, wall, utilisation)
+        reason = str(answer[NOT_AVAILABLE])
+    elif not answer:
+        reason, failed = f"failed: {log}", True
+    else:
+        answer |= {"samples": tuple(answer["samples"]), "notes": tuple(answer["notes"])}
+        measurement = Measurement(**answer)
+    return Outcome(measurement, reason, failed, memory.peak, memory.bound, wall, utilisation)
 
 
 def _last_lines(log: Path) -> str:

@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from opacus import PrivacyEngine
@@ -22,7 +21,6 @@ from benchmarks.engine.peer_model import SiteExamples, TwoTower, loss_of
 from benchmarks.engine.workloads import BATCH, CLIP, LEARNING_RATE, ROWS, SIGMA
 
 
-@register_grad_sampler(nn.Linear)
 def linear_by_example(
     layer: nn.Linear, activations: list[torch.Tensor], backprops: torch.Tensor
 ) -> dict[nn.Parameter, torch.Tensor]:
@@ -46,6 +44,7 @@ def train_private(
     model: TwoTower, dataset: SiteExamples, steps: int, device: str, batch: int = BATCH
 ) -> Trained:
     """`steps` Poisson-sampled steps of DP-SGD on the model, in place."""
+    register_grad_sampler(nn.Linear)(linear_by_example)  # for the whole process
     loader = torch.utils.data.DataLoader(dataset, batch_size=min(batch, len(dataset)))
     optimizer = torch.optim.SGD(_trainable(model), lr=LEARNING_RATE)
     with warnings.catch_warnings():
@@ -103,8 +102,3 @@ def _endless(
 
 def _trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def data_folder(path: str) -> Path:
-    """The folder of prepared examples."""
-    return Path(path)

@@ -47,6 +47,7 @@ def row(workload: str, subject: str, outcomes: Sequence[Outcome]) -> dict[str, A
         ),
         "start_seconds": statistics.median([measurement.start_seconds for measurement in good]),
         "peak_bytes": max(outcome.peak_bytes for outcome in outcomes),
+        "peak_bytes_bound": max(outcome.peak_bytes_bound for outcome in outcomes),
         "gpu_utilisation": statistics.mean(busy) if busy else None,
         "notes": list(good[-1].notes),
         "repeats": [asdict(outcome) for outcome in outcomes],
@@ -80,7 +81,8 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     "throughput": ratio,
                     "client_rounds": ours["client_rounds_per_second"]
                     / peer["client_rounds_per_second"],
-                    "peak_memory": ours["peak_bytes"] / max(peer["peak_bytes"], 1),
+                    # Our upper bound by what the peer was seen to hold.
+                    "peak_memory": ours["peak_bytes_bound"] / max(peer["peak_bytes"], 1),
                     "must_fp32": settings.must[0],
                     "frontier_fp32": settings.frontier[0],
                 }

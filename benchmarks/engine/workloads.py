@@ -26,7 +26,7 @@ class Workload:
         sites: simulated clients.
         clients: clients that a peer's round asks; the cost of a client-round is the same for
             each, so that a part of `sites` gives the rate.
-        rounds: measured rounds; one more, of one example a client, comes before them.
+        rounds: measured rounds; one more, of about 4 examples a client, comes before them.
         steps: private steps of a client in a round.
         must: least ratio to peer A, in fp32 and with bf16 matrix units.
         frontier: the ratios that would be excellent.
