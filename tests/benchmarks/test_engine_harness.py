@@ -71,6 +71,14 @@ def test_a_failing_subject_is_reported_and_the_others_go_on() -> None:
     assert ratios(rows)[0]["throughput"] == pytest.approx(4.0)
 
 
+def test_a_failed_subject_is_not_tried_again() -> None:
+    outcomes = iter([FAILED, measured(8.0)])
+    plan = [("all", "A")]
+    (entry,) = measure_all(plan, task_of, 2, lambda _task: next(outcomes), lambda _line: None)
+    assert entry["reason"] == FAILED.reason
+    assert "positions_per_second" not in entry
+
+
 def test_what_is_absent_is_no_failure() -> None:
     entry = row("all", "D", [ABSENT])
     assert not entry["failed"]
