@@ -27,6 +27,7 @@ from benchmarks.engine.workloads import WORKLOADS  # noqa: E402
 from common.atomic_files import write_json  # noqa: E402
 
 REPEATED = ("A", "fedrec")  # the others are context; their spread is that of their steps
+QUICK_PEERS = ("A", "B", "C")
 Runner = Callable[[Task], Outcome]
 
 
@@ -75,7 +76,9 @@ def planned(workloads: str, peers: str) -> list[tuple[str, str]]:
 def main(
     json_file: Annotated[Path, typer.Option("--json", help="where the figures go")],
     workloads: Annotated[str, typer.Option(help="which, by commas")] = ",".join(WORKLOADS),
-    peers: Annotated[str, typer.Option(help="which, by commas; empty: none")] = ",".join(PEERS),
+    peers: Annotated[
+        str | None, typer.Option(help="which, by commas; empty: none; quick: A,B,C, else all")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="cores of every subject")] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
     repeats: Annotated[int, typer.Option(min=1, help="of peer A and fedrec")] = 2,
@@ -86,7 +89,8 @@ def main(
     pfl_python: Annotated[str, typer.Option(help="a Python that has pfl-research")] = "",
 ) -> None:
     """Measures fedrec and its peers, each in fresh processes, and prints the ratios."""
-    plan = planned(workloads, peers)
+    usual = ",".join(QUICK_PEERS if quick else PEERS)
+    plan = planned(workloads, usual if peers is None else peers)
     if pfl_python:
         os.environ[PYTHON_VARIABLE] = pfl_python
     console = Console()

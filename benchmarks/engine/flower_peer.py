@@ -28,7 +28,7 @@ from benchmarks.engine.peer_model import (
     build_model,
     load_adapter,
 )
-from benchmarks.engine.workloads import BATCH, WORKLOADS, Workload, clients_of, rounds_of
+from benchmarks.engine.workloads import BATCH, WORKLOADS, Workload, clients_of
 
 THREADS_OF_A_CLIENT = 1
 WARM_UP_EXAMPLES = 4
@@ -135,7 +135,7 @@ def _server_app(task: Task, workload: Workload, strategy: FedAvg, *, cached: boo
         strategy.start(
             grid,
             initial_arrays=ArrayRecord(adapter_of(model)),
-            num_rounds=1 + rounds_of(workload, task.quick),
+            num_rounds=1 + workload.rounds,
             train_config=ConfigRecord(dict(config)),
         )
 

@@ -15,7 +15,6 @@ from benchmarks.engine.workloads import (
     LEARNING_RATE,
     SIGMA,
     WORKLOADS,
-    rounds_of,
 )
 
 PYTHON_VARIABLE = "FEDREC_BENCH_PFL_PYTHON"
@@ -41,7 +40,7 @@ def measure(task: Task) -> Measurement:
         "threads": task.threads,
         "sites": workload.sites,
         "clients": CLIENTS,
-        "rounds": rounds_of(workload, task.quick),
+        "rounds": workload.rounds,
         "steps": workload.steps,
         "batch": BATCH,
         "lora_layers": workload.lora_layers,

@@ -11,7 +11,7 @@ from benchmarks.engine.measurement import Measurement, Task
 from benchmarks.engine.peer_model import SiteExamples, build_model
 from benchmarks.engine.workloads import WORKLOADS
 
-STEPS = {False: 5, True: 2}  # by `quick`
+STEPS = {False: 3, True: 2}  # by `quick`
 WARM_UP_EXAMPLES = 4
 
 

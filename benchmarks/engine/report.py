@@ -127,19 +127,17 @@ def document(
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Prints the results and the ratios."""
     table = Table(title="Target positions per second (an example of a peer has one)")
-    for column in ("workload", "subject", "what", "per second", "spread", "client-rounds/s"):
-        table.add_column(column, justify="left" if column in ("subject", "what") else "right")
+    for column in ("workload", "subject", "per second", "spread", "client-rounds/s"):
+        table.add_column(column, justify="left" if column == "subject" else "right")
     for column in ("start s", "peak MiB"):
         table.add_column(column, justify="right")
     for entry in rows:
-        what = SUBJECTS[entry["subject"]].text
         if "positions_per_second" not in entry:
-            table.add_row(entry["workload"], entry["subject"], f"{what}: {entry['reason']}")
+            console.print(f"{entry['workload']} {entry['subject']}: {entry['reason']}")
             continue
         table.add_row(
             entry["workload"],
             entry["subject"],
-            what,
             f"{entry['positions_per_second']:.3g}",
             "" if entry["spread"] is None else f"{entry['spread']:.0%}",
             f"{entry['client_rounds_per_second']:.3g}",
@@ -147,6 +145,8 @@ def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
             f"{entry['peak_bytes'] / MIB:.0f}",
         )
     console.print(table)
+    for name in dict.fromkeys(entry["subject"] for entry in rows):
+        console.print(f"{name}: {SUBJECTS[name].text}")
     for entry in ratios(rows):
         console.print(
             f"{entry['workload']}: {entry['subject']} ÷ peer A = {entry['throughput']:.2f} "

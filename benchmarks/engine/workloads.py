@@ -26,7 +26,8 @@ class Workload:
         sites: simulated clients.
         clients: clients that a peer's round asks; the cost of a client-round is the same for
             each, so that a part of `sites` gives the rate.
-        rounds: measured rounds; one more, of about 4 examples a client, comes before them.
+        rounds: measured rounds of a process (peer A is measured twice); one more, of about 4
+            examples a client, comes before them.
         steps: private steps of a client in a round.
         must: least ratio to peer A, in fp32 and with bf16 matrix units.
         frontier: the ratios that would be excellent.
@@ -50,7 +51,7 @@ WORKLOADS = {
         lora_layers=6,
         sites=8,
         clients=8,
-        rounds=2,
+        rounds=1,
         steps=1,
         must=(1.8, 4),
         frontier=(2.5, 8),
@@ -61,7 +62,7 @@ WORKLOADS = {
         lora_layers=2,
         sites=8,
         clients=8,
-        rounds=2,
+        rounds=1,
         steps=1,
         must=(4, 10),
         frontier=(6, 20),
@@ -72,7 +73,7 @@ WORKLOADS = {
         lora_layers=2,
         sites=8,
         clients=8,
-        rounds=2,
+        rounds=1,
         steps=1,
         must=(15, 40),
         frontier=(30, 100),
@@ -82,7 +83,7 @@ WORKLOADS = {
         "943 one-user sites, 100 sampled a round, 4 local steps",
         lora_layers=2,
         sites=943,
-        clients=6,
+        clients=4,
         rounds=1,
         steps=4,
         must=(20, 50),
@@ -98,9 +99,4 @@ SAME_PEER = {"default": "top2"}
 
 def clients_of(workload: Workload, quick: bool) -> int:
     """Clients in a peer's round."""
-    return max(2, workload.clients // 2) if quick else workload.clients
-
-
-def rounds_of(workload: Workload, quick: bool) -> int:
-    """Measured rounds of a peer."""
-    return 1 if quick else workload.rounds
+    return max(2, workload.clients // 4) if quick else workload.clients
