@@ -1,0 +1,1 @@
+"""Timings, always as ratios measured in one run. (Opacus installs a package of this name.)"""
