@@ -12,7 +12,7 @@ any other (otherwise "never drawn as a negative" would give the test item away).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -111,6 +111,15 @@ class UnitBatch:
     others_allowed: torch.Tensor
     live: int
     live_scale: torch.Tensor
+
+    def to(self, device: torch.device) -> UnitBatch:
+        """The same batch with its tensors on `device`."""
+        tensors = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), torch.Tensor)
+        }
+        return replace(self, **tensors)  # type: ignore[arg-type]  # tensors for tensors
 
 
 def make_units(
