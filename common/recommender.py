@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import BertModel
 
@@ -20,13 +19,13 @@ from common.bilinear_head import ItemRows
 from common.config import ModelConfig
 from common.frozen_prefix import FrozenPrefix
 from common.item_tower import ItemTower
-from common.lag_profiles import HALF_LIVES, MEAN_PROFILE, lag_weights
+from common.lag_profiles import HALF_LIVES, lag_weights
 from common.objectives import OBJECTIVES
-from common.privacy_units import UnitBatch
+from common.score_terms import ScoreTerms
+from common.unit_batch import UnitBatch
 from common.user_tower import build_head
 from common.whitening import Whitening, fit_whitening
 
-SIMILARITY_START = tuple(14 * weight for weight in MEAN_PROFILE)  # the text floor
 _SCORE_BATCH = 32
 
 
@@ -212,46 +211,3 @@ def _padded(
     for row, history in enumerate(histories):
         items[row, : len(history)] = torch.from_numpy(np.asarray(history, dtype=np.int64))
     return items, torch.tensor([len(history) for history in histories])
-
-
-class ScoreTerms(nn.Module):
-    """What the score has before anything is learned: similarity, prior, calibration."""
-
-    softening: torch.Tensor
-
-    def __init__(self, config: ModelConfig, softening: torch.Tensor):
-        """Starts at the text floor for ranking; ratings start mid-scale.
-
-        Args:
-            config: The model's configuration.
-            softening: ``[d]``, see `Whitening`.
-        """
-        super().__init__()
-        self.register_buffer("softening", softening, persistent=False)
-        self.similarity = nn.Linear(len(HALF_LIVES), 1, bias=False)
-        self.prior = nn.Linear(1, 1, bias=False)
-        self.offset = nn.Linear(1, 1, bias=False)
-        with torch.no_grad():
-            self.similarity.weight.copy_(torch.tensor([SIMILARITY_START]))
-            self.prior.weight.fill_(1.0)
-            self.offset.weight.fill_(3.0 if config.objective == "rating" else 0.0)
-        self.requires_grad_(config.score_terms == "trained")
-
-    def forward(
-        self,
-        history: torch.Tensor,
-        weights: torch.Tensor,
-        candidates: torch.Tensor,
-        prior: torch.Tensor,
-    ) -> torch.Tensor:
-        """``[B, m, N]`` from ``[B, H, d]``, ``[B, m, L, H]``, ``[B|1, N, d]``, ``[B|1, N]``."""
-        recent = torch.einsum("bmlh,bhd->bmdl", weights, self._directions(history))
-        profile = self.similarity(recent).squeeze(-1)  # [B, m, d]
-        terms: torch.Tensor = torch.matmul(profile, self._directions(candidates).transpose(1, 2))
-        terms = terms + self.prior(prior[..., None]).squeeze(-1)[:, None, :]
-        ones = torch.ones(history.shape[0], 1, 1, device=history.device)
-        offset: torch.Tensor = self.offset(ones)
-        return terms + offset
-
-    def _directions(self, vectors: torch.Tensor) -> torch.Tensor:
-        return F.normalize(vectors * self.softening, dim=-1)
