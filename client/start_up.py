@@ -52,7 +52,7 @@ def _prove_step(config: RunConfig, catalogue: Catalogue, source: RandomSource) -
     if config.privacy.clipping == "update":
         return self_test_updates(
             recommender,
-            [_synthetic_unit(len(catalogue), source) for _ in range(SYNTHETIC_UNITS)],
+            [synthetic_unit(len(catalogue), source) for _ in range(SYNTHETIC_UNITS)],
             config,
             declared_tensors=names,
             source=source,
@@ -75,7 +75,7 @@ def _prove_step(config: RunConfig, catalogue: Catalogue, source: RandomSource) -
     )
 
 
-def _synthetic_unit(catalogue_size: int, source: RandomSource) -> Unit:
+def synthetic_unit(catalogue_size: int, source: RandomSource) -> Unit:
     """A made-up unit with a few random items."""
     items = source.permutation(catalogue_size)[: min(ITEMS_PER_UNIT, catalogue_size)]
     ratings = 1 + source.integers(5, len(items)).astype(np.float32)
@@ -84,7 +84,7 @@ def _synthetic_unit(catalogue_size: int, source: RandomSource) -> Unit:
 
 def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:
     return draw_contribution(
-        _synthetic_unit(catalogue_size, source),
+        synthetic_unit(catalogue_size, source),
         catalogue_size=catalogue_size,
         targets=TARGETS,
         negatives=NEGATIVES,

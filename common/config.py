@@ -78,6 +78,10 @@ class ModelConfig(Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
     max_history: int = Field(150, ge=1, description="most recent items that the user tower reads")
+    history_gradient: bool = Field(
+        False,
+        description="history rows carry LoRA's gradient too, instead of the round's item table",
+    )
     popularity_prior: bool = Field(True, description="release popularity once and use it")
 
 
@@ -163,9 +167,15 @@ class EvaluationConfig(Section):
 
 
 class EngineConfig(Section):
-    """What the run is computed with; it never changes what is computed."""
+    """What the run is computed with; it changes nothing but rounding."""
 
     kind: Literal["inprocess", "flower"] = "inprocess"
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu, cuda or cuda:N"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="of the frozen weights and states; the adapter stays in fp32"
+    )
     threads: int = Field(0, ge=0, description="torch threads; 0: all cores")
 
 

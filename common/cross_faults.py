@@ -38,6 +38,12 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
             "set model.dropout=0",
         )
+    if config.model.history_gradient and config.model.item_side == "head":
+        yield CrossFault(
+            ("model.history_gradient", "model.item_side"),
+            "model.history_gradient needs LoRA to be trained, got model.item_side=head; "
+            "set model.item_side=both or lora, or model.history_gradient=false",
+        )
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
             (mode, "evaluation.metrics"),

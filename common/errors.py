@@ -6,6 +6,7 @@ The tree::
     ├── ConfigError              the run's configuration is wrong; lists *all* faults
     ├── DataError                interactions, items or users cannot be used as they are
     ├── WeightsError             base weights are missing or are not the expected ones
+    ├── DeviceError              the device that a run asks for is not there
     ├── MessageError             a message between server and site breaks the contract
     ├── SiteAgentError           the resident site agent cannot be started or reached
     ├── RunFolderError           a run's folder is missing, damaged or cannot be written
@@ -65,6 +66,10 @@ class DataError(FedrecError):
 
 class WeightsError(FedrecError):
     """Base weights are missing or are not the expected ones."""
+
+
+class DeviceError(FedrecError):
+    """The device that a run asks for is not there."""
 
 
 class MessageError(FedrecError):

@@ -1,62 +1,81 @@
 """Hidden states of the frozen layers below the adapter, once per distinct text.
 
 Layers under the first LoRA layer never change, so their output for a text is computed
-once and kept without padding: one row per real token.
+once and kept without padding: one row per real token. What a text gives depends on the
+text, the weights, the number of layers, the token limit and the precision; a catalogue
+that shares texts with an earlier one takes their states from its file.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import BertModel, PreTrainedTokenizerBase
 
+from common.atomic_files import file_errors, os_error_line
 from common.cache_folder import cache_folder
+from common.devices import free_memory_bytes
 from common.errors import ConfigError
+from common.prefix_building import PrefixBuild
+from common.prefix_store import StoredStates, file_name, read_states, text_digests
 
-_BATCH_TEXTS = 128
+_DEVICE_SHARE = 0.25  # of the free memory of a device that states may take
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FrozenPrefix:
-    """Hidden states of every distinct text after the frozen layers.
+    """Hidden states of every text after the frozen layers.
 
     Attributes:
-        states: ``[tokens, d]`` float32, all texts one after another, no padding.
-        offsets: ``[texts + 1]`` int64; text ``i`` owns rows ``offsets[i]:offsets[i + 1]``.
+        states: ``[tokens, d]`` float32 or bfloat16, no padding; memory-mapped while it is on
+            the CPU, and never to be written to.
+        offsets: ``[texts]`` int64 on the CPU; text ``i`` owns the rows from ``offsets[i]``
+            to ``offsets[i] + lengths[i]``, and equal texts own the same ones.
+        lengths: ``[texts]`` int64 on the CPU, real tokens per text.
     """
 
     states: torch.Tensor
     offsets: torch.Tensor
+    lengths: torch.Tensor
 
-    @property
-    def lengths(self) -> torch.Tensor:
-        """Real tokens per text, ``[texts]`` int64."""
-        return self.offsets[1:] - self.offsets[:-1]
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def on(self, device: torch.device) -> FrozenPrefix:
+        """The prefix with its states on `device`, if they take no great part of its memory."""
+        fits = self.states.nbytes <= _DEVICE_SHARE * free_memory_bytes(device)
+        return replace(self, states=self.states.to(device)) if fits else self
 
     def gather(self, texts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pads the states of `texts` to their longest.
 
         Args:
-            texts: ``[N]`` int64, indices of texts; repeats are allowed.
+            texts: ``[N]`` int64, indices of texts; repeats are allowed. On the CPU, where
+                the lengths are; from elsewhere they must be waited for.
 
         Returns:
-            ``[N, T, d]`` states (padding repeats a real token) and ``[N, T]`` bool mask.
+            ``[N, T, d]`` states (padding repeats a real token) and ``[N, T]`` bool mask,
+            both on the device of `states`.
         """
+        texts = texts.cpu()
         lengths = self.lengths[texts]
-        width = int(lengths.max())
-        steps = torch.arange(width, device=texts.device)
+        steps = torch.arange(int(lengths.max()))
         mask = steps < lengths[:, None]  # [N, T]
         rows = self.offsets[texts][:, None] + torch.minimum(steps, lengths[:, None] - 1)
-        return self.states[rows], mask
+        device = self.states.device
+        return self.states[rows.to(device)], mask.to(device)
 
 
 def frozen_layers(total_layers: int, lora_layers: int) -> int:
@@ -82,70 +101,66 @@ def frozen_prefix(
     weights_sha256: str,
     cache: Path | None = None,
 ) -> FrozenPrefix:
-    """Runs embeddings and the first `layers` layers over `texts`, or reads the cache.
+    """Runs embeddings and the first `layers` layers over `texts`, or maps what is kept of it.
 
-    The cache is keyed by texts, weights, layer, token limit and precision, and written
-    atomically.
+    Args:
+        bert: the base model, on the device and in the precision to compute in.
+        tokenizer: its tokenizer.
+        texts: of the catalogue.
+        layers: how many layers are frozen.
+        max_tokens: a text is cut after so many.
+        weights_sha256: of the base weights; without it nothing is kept.
+        cache: the cache folder; None: the user's.
     """
-    folder = cache or cache_folder()
-    key = json.dumps([list(texts), weights_sha256, layers, max_tokens, "float32"])
-    path = folder / "prefix" / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
-    stored = _read(path) if weights_sha256 else None
+    digests = text_digests(texts)
+    build = PrefixBuild(bert, tokenizer, texts, digests, layers, max_tokens)
+    key = json.dumps([weights_sha256, layers, max_tokens, str(bert.dtype)])
+    alike = hashlib.sha256(key.encode()).hexdigest()[:32]
+    folder = (cache or cache_folder()) / "prefix" / alike
+    path = folder / file_name(digests)
+    stored = read_states(path) if weights_sha256 else None
+    if stored is None and weights_sha256:
+        stored = _kept(build, path)
     if stored is None:
-        stored = _compute(bert, tokenizer, texts, layers, max_tokens)
-        if weights_sha256:
-            _write(path, *stored)
-    states, offsets = stored
-    return FrozenPrefix(torch.from_numpy(states), torch.from_numpy(offsets))
+        stored = _unkept(build)
+    index = stored.index
+    return FrozenPrefix(
+        stored.states, torch.from_numpy(index.offsets), torch.from_numpy(index.lengths)
+    )
 
 
-Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-
-
-@torch.no_grad()
-def _compute(
-    bert: BertModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    layers: int,
-    max_tokens: int,
-) -> Arrays:
-    tokens = tokenizer(list(texts), truncation=True, max_length=max_tokens)["input_ids"]
-    lengths = np.array([len(row) for row in tokens], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    states = np.empty((int(offsets[-1]), bert.config.hidden_size), dtype=np.float32)
-    order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), _BATCH_TEXTS):
-        batch = order[start : start + _BATCH_TEXTS]
-        width = int(lengths[batch].max())
-        ids = torch.zeros(len(batch), width, dtype=torch.long)
-        for row, text in enumerate(batch):
-            ids[row, : lengths[text]] = torch.tensor(tokens[text])
-        mask = torch.arange(width) < torch.from_numpy(lengths[batch])[:, None]
-        hidden = bert.embeddings(input_ids=ids)  # [N, T, d]
-        for layer in bert.encoder.layer[:layers]:
-            hidden = layer(hidden, mask[:, None, None, :])
-        for row, text in enumerate(batch):
-            states[offsets[text] : offsets[text + 1]] = hidden[row, : lengths[text]].numpy()
-    return states, offsets
-
-
-def _read(path: Path) -> Arrays | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            states, offsets = file["states"], file["offsets"]
-    except (OSError, ValueError, KeyError):  # absent or damaged: computed again
-        return None
-    return states, offsets
-
-
-def _write(path: Path, states: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]) -> None:
-    """Writes the cache; a machine that cannot keep it only computes again next time."""
+def _kept(build: PrefixBuild, path: Path) -> StoredStates | None:
+    """Writes the states to `path` and maps them; None where the disk will not have them."""
+    is_damaged = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, states=states, offsets=offsets)
-        os.replace(temporary, path)
-    except OSError:
-        return
+        with path.with_suffix(".lock").open("w") as lock:
+            # Of two processes that start together one computes and the other waits for it.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if is_damaged:
+                path.unlink(missing_ok=True)
+            found = read_states(path)
+            if found is None:
+                build.write(path)
+                found = read_states(path)
+            return found
+    except OSError as error:
+        line = os_error_line(f"frozen states cannot be kept in {path.parent}", error)
+        logger.warning("%s; until then every start computes them", line)
+        return None
+
+
+def _unkept(build: PrefixBuild) -> StoredStates:
+    """Maps states that are gone when the process ends.
+
+    Raises:
+        RunFolderError: there is no room for them in the folder for temporary files either.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / file_name(build.digests)
+        with file_errors("write", path):
+            build.write(path)
+            stored = read_states(path)
+            if stored is None:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return stored

@@ -13,7 +13,7 @@ from common.config import ModelConfig, RunConfig
 from common.errors import WeightsError
 from common.frozen_prefix import frozen_layers
 from common.item_tower import LORA_TARGETS, orthonormal_factors
-from common.recommender import ScoreTerms
+from common.score_terms import ScoreTerms
 from common.user_tower import build_head
 
 

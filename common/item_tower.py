@@ -58,6 +58,11 @@ class ItemTower(nn.Module):
             )
 
     @property
+    def device(self) -> torch.device:
+        """Where the adapted layers are; the prefix may lie elsewhere."""
+        return next(self.peft.parameters()).device
+
+    @property
     def layers(self) -> list[nn.Module]:
         """The adapted BERT layers, lowest first."""
         bert = cast(BertModel, self.peft.get_base_model())
@@ -67,27 +72,28 @@ class ItemTower(nn.Module):
         """Text vectors of `items` under the current adapter.
 
         Args:
-            items: ``[N]`` int64. Rows of one unit must be adjacent and equally many per
-                unit where per-unit gradients are taken.
+            items: ``[N]`` int64, best on the CPU. Rows of one unit must be adjacent and
+                equally many per unit where per-unit gradients are taken.
 
         Returns:
-            ``[N, d]`` masked means over tokens.
+            ``[N, d]`` masked means over tokens, float32.
         """
-        hidden, mask = self.prefix.gather(items)  # [N, T, d], [N, T]
+        states, real = self.prefix.gather(items)  # [N, T, d], [N, T]
+        hidden, mask = states.to(self.device), real.to(self.device)
         attention = mask[:, None, None, :]
         for layer in self.layers:
             hidden = layer(hidden, attention)
-        weight = mask.to(hidden.dtype)[..., None]
-        return (hidden * weight).sum(1) / weight.sum(1)
+        weight = mask.float()[..., None]
+        return (hidden.float() * weight).sum(1) / weight.sum(1)
 
     @torch.no_grad()
     def table(self, batch: int = 128) -> torch.Tensor:
         """Text vectors ``[V, d]`` of the whole catalogue, without gradient."""
         order = torch.argsort(self.prefix.lengths, stable=True)
-        table = torch.empty(len(order), self.prefix.states.shape[1])
+        table = torch.empty(len(order), self.prefix.states.shape[1], device=self.device)
         for start in range(0, len(order), batch):
             items = order[start : start + batch]
-            table[items] = self(items)
+            table[items.to(self.device)] = self(items)
         return table
 
 

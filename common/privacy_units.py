@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from common.holdout import UserSplit
+from common.unit_batch import UnitBatch as UnitBatch
 from common.unit_texts import PrivacyUnit
 
 IntArray = npt.NDArray[np.int64]
@@ -80,37 +81,6 @@ class Contribution:
     candidates: IntArray
     target_columns: IntArray
     live_scale: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class UnitBatch:
-    """Padded tensors of B contributions; H history items, m targets, N candidates.
-
-    Attributes:
-        history: ``[B, H]`` int64, oldest first, zero-padded on the right.
-        history_mask: ``[B, H]`` bool.
-        positions: ``[B, m]`` int64; target j may look at history places below it.
-        target_mask: ``[B, m]`` bool.
-        ratings: ``[B, m]`` float32.
-        target_items: ``[B, m]`` int64.
-        candidates: ``[B, N]`` int64.
-        target_columns: ``[B, m]`` int64.
-        others_allowed: ``[B, N]`` bool, candidates that may stand against a target.
-        live: Number of leading candidate columns with a gradient through LoRA.
-        live_scale: ``[B, live]`` float32.
-    """
-
-    history: torch.Tensor
-    history_mask: torch.Tensor
-    positions: torch.Tensor
-    target_mask: torch.Tensor
-    ratings: torch.Tensor
-    target_items: torch.Tensor
-    candidates: torch.Tensor
-    target_columns: torch.Tensor
-    others_allowed: torch.Tensor
-    live: int
-    live_scale: torch.Tensor
 
 
 def make_units(
@@ -232,16 +202,17 @@ def collate(contributions: Sequence[Contribution], *, max_history: int) -> UnitB
         candidates[row, :k] = c.candidates
         allowed[row, :k] = ~np.isin(c.candidates, c.unit.positives)
         scale[row, : len(c.live_scale)] = c.live_scale
-    return UnitBatch(
-        torch.from_numpy(history),
-        torch.from_numpy(history_mask),
-        torch.from_numpy(positions),
-        torch.from_numpy(target_mask),
-        torch.from_numpy(ratings),
-        torch.from_numpy(target_items),
-        torch.from_numpy(candidates),
-        torch.from_numpy(columns),
-        torch.from_numpy(allowed),
-        live,
-        torch.from_numpy(scale),
-    )
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "history": history,
+        "history_mask": history_mask,
+        "positions": positions,
+        "target_mask": target_mask,
+        "ratings": ratings,
+        "target_items": target_items,
+        "candidates": candidates,
+        "target_columns": columns,
+        "others_allowed": allowed,
+        "live_scale": scale,
+    }
+    tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return UnitBatch(**tensors, live=live)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import BertModel
 
@@ -20,13 +19,13 @@ from common.bilinear_head import ItemRows
 from common.config import ModelConfig
 from common.frozen_prefix import FrozenPrefix
 from common.item_tower import ItemTower
-from common.lag_profiles import HALF_LIVES, MEAN_PROFILE, lag_weights
+from common.lag_profiles import HALF_LIVES, lag_weights
 from common.objectives import OBJECTIVES
-from common.privacy_units import UnitBatch
+from common.score_terms import ScoreTerms
+from common.unit_batch import UnitBatch
 from common.user_tower import build_head
 from common.whitening import Whitening, fit_whitening
 
-SIMILARITY_START = tuple(14 * weight for weight in MEAN_PROFILE)  # the text floor
 _SCORE_BATCH = 32
 
 
@@ -34,13 +33,31 @@ class Recommender(nn.Module):
     """Scores items of the catalogue for histories; see the module's docstring."""
 
     half_lives: torch.Tensor
+    item_prior: torch.Tensor
 
-    def __init__(self, bert: BertModel, prefix: FrozenPrefix, config: ModelConfig, seed: int):
-        """Builds the model; `seed` is the public seed of LoRA's A and the head's start."""
+    def __init__(
+        self,
+        bert: BertModel,
+        prefix: FrozenPrefix,
+        config: ModelConfig,
+        seed: int,
+        whitening: Whitening | None = None,
+    ):
+        """Builds the model on the device of `bert`.
+
+        Args:
+            bert: The frozen base model.
+            prefix: Its lower layers' states of every item text.
+            config: The model's configuration.
+            seed: Public seed of LoRA's A and of the head's start.
+            whitening: Of the catalogue's base vectors; None: fitted here to what `bert` gives.
+        """
         super().__init__()
         self.config = config
         self.item_tower = ItemTower(bert, prefix, config, seed)
-        self.whitening: Whitening = fit_whitening(self.item_tower.table())
+        if whitening is None:
+            whitening = fit_whitening(self.item_tower.table())
+        self.whitening = whitening
         width = int(bert.config.hidden_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -50,10 +67,17 @@ class Recommender(nn.Module):
         if config.item_side == "lora":
             self.head.requires_grad_(False)
             self.score.requires_grad_(False)
-        self.set_item_prior(torch.zeros(len(prefix.offsets) - 1))
+        self.register_buffer("item_prior", torch.zeros(len(prefix)), persistent=False)
+        self.to(self.item_tower.device)
+        self.set_item_prior(self.item_prior)
         self._table: torch.Tensor | None = None
         self._table_lora = ""
         self._objective = OBJECTIVES[config.objective]
+
+    @property
+    def device(self) -> torch.device:
+        """Where scores are computed; they are handed out on the CPU."""
+        return self.half_lives.device
 
     @property
     def trains_lora(self) -> bool:
@@ -83,8 +107,8 @@ class Recommender(nn.Module):
 
     def set_item_prior(self, prior: torch.Tensor) -> None:
         """Sets the popularity prior ``[V]`` that the server made of the sites' releases."""
-        self.item_prior = prior
-        self.head.set_item_prior(prior)
+        self.item_prior = prior.to(self.device)
+        self.head.set_item_prior(self.item_prior)
 
     def table(self) -> torch.Tensor:
         """Whitened text vectors ``[V, d]`` under the current adapter, without gradient."""
@@ -93,42 +117,53 @@ class Recommender(nn.Module):
         return self._table
 
     def unit_losses(self, batch: UnitBatch) -> torch.Tensor:
-        """One loss per unit, ``[B]``: the mean over the unit's targets."""
-        scores = self._scores(batch)  # [B, m, N]
+        """One loss per unit, ``[B]``: the mean over the unit's targets.
+
+        The batch is best left on the CPU, where it was made: from it the rows of the frozen
+        prefix are found without waiting for the device.
+        """
+        live = self._live_rows(batch)
+        batch = batch.to(self.device)
+        scores = self._scores(batch, live)  # [B, m, N]
         targets = scores.gather(2, batch.target_columns[..., None]).squeeze(-1)
         losses = self._objective(targets, scores, batch.others_allowed, batch.ratings)
         mask = batch.target_mask.to(losses.dtype)
         return (losses * mask).sum(1) / mask.sum(1).clamp(min=1)
 
-    def _scores(self, batch: UnitBatch) -> torch.Tensor:
+    def live_items(self, batch: UnitBatch) -> torch.Tensor:
+        """``[B, R]``: the items whose texts carry LoRA's gradient in the units' losses."""
+        items = batch.candidates[:, : batch.live if self.trains_lora else 0]
+        if self.trains_lora and self.config.history_gradient:
+            items = torch.cat([items, batch.history], dim=1)
+        return items
+
+    def _live_rows(self, batch: UnitBatch) -> torch.Tensor | None:
+        """``[B, R, d]`` vectors with a gradient through BERT, R of each unit; None: there are none.
+
+        The live candidates come first, then the history where it carries a gradient. One
+        call for both, with the rows of a unit side by side: per-unit gradients need that.
+        """
+        items = self.live_items(batch)
+        if items.shape[1] == 0:
+            return None
+        vectors: torch.Tensor = self.whitening(self.item_tower(items.reshape(-1)))
+        return vectors.view(*items.shape, -1)
+
+    def _scores(self, batch: UnitBatch, live: torch.Tensor | None) -> torch.Tensor:
         table = self.table()
-        history = table[batch.history]  # [B, H, d]
+        candidates, history = table[batch.candidates], table[batch.history]
+        if live is not None:
+            rows = _rescaled(live[:, : batch.live], candidates[:, : batch.live], batch.live_scale)
+            candidates = torch.cat([rows, candidates[:, batch.live :]], dim=1)  # [B, N, d]
+            if self.config.history_gradient:
+                history = live[:, batch.live :]  # [B, H, d]
         weights = lag_weights(batch.history_mask, batch.positions, self.half_lives)
-        candidates = self._candidate_vectors(batch, table)
         prior = self.item_prior[batch.candidates]
         scores: torch.Tensor = self.head(
             ItemRows(history, batch.history), weights, ItemRows(candidates, batch.candidates)
         )
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
         return scores + terms
-
-    def live_items(self, batch: UnitBatch) -> torch.Tensor:
-        """``[B, R]``: the items whose texts carry LoRA's gradient in the units' losses."""
-        return batch.candidates[:, : batch.live if self.trains_lora else 0]
-
-    def _candidate_vectors(self, batch: UnitBatch, table: torch.Tensor) -> torch.Tensor:
-        """``[B, N, d]``; the live columns carry a gradient through BERT."""
-        vectors = table[batch.candidates]
-        if not self.trains_lora or batch.live == 0:
-            return vectors
-        live_items = self.live_items(batch)  # unit-major rows
-        live = self.whitening(self.item_tower(live_items.reshape(-1)))
-        live = live.view(*live_items.shape, -1)
-        scale = batch.live_scale[..., None]  # 0 where a unit has no live row in this column
-        scaled = live.detach() + (live - live.detach()) * scale
-        # A unit's scores must depend on that unit alone, not on its neighbours' live rows.
-        live = torch.where(scale > 0, scaled, vectors[:, : batch.live])
-        return torch.cat([live, vectors[:, batch.live :]], dim=1)
 
     @torch.no_grad()
     def score_all(self, histories: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
@@ -146,64 +181,38 @@ class Recommender(nn.Module):
         self.train(was_training)
         if not rows:
             return np.empty((0, len(self.item_prior)), dtype=np.float32)
-        return torch.cat(rows).numpy().astype(np.float32, copy=False)
+        return np.concatenate(rows)
 
-    def _score_batch(self, histories: Sequence[npt.NDArray[np.int64]]) -> torch.Tensor:
+    def _score_batch(self, histories: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
         cut = [h[-self.config.max_history :] for h in histories]
-        width = max(1, max(len(h) for h in cut))
-        items = torch.zeros(len(cut), width, dtype=torch.long)
-        lengths = torch.tensor([len(h) for h in cut])
-        for row, h in enumerate(cut):
-            items[row, : len(h)] = torch.from_numpy(np.asarray(h, dtype=np.int64))
-        mask = torch.arange(width) < lengths[:, None]
+        padded, lengths = _padded(cut)
+        items, ends = padded.to(self.device), lengths.to(self.device)
+        mask = torch.arange(items.shape[1], device=self.device) < ends[:, None]
         table = self.table()
         history = table[items]
-        weights = lag_weights(mask, lengths[:, None], self.half_lives)
+        weights = lag_weights(mask, ends[:, None], self.half_lives)
         candidates, prior = table[None], self.item_prior[None]
-        catalogue = ItemRows(candidates, torch.arange(len(table))[None])
+        catalogue = ItemRows(candidates, torch.arange(len(table), device=self.device)[None])
         scores: torch.Tensor = self.head(ItemRows(history, items), weights, catalogue)
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
-        return (scores + terms)[:, 0]
+        return (scores + terms)[:, 0].float().cpu().numpy()
 
 
-class ScoreTerms(nn.Module):
-    """What the score has before anything is learned: similarity, prior, calibration."""
+def _rescaled(live: torch.Tensor, still: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """`live` ``[B, R, d]`` with its gradient times `scale` ``[B, R]``; `still` where that is 0.
 
-    softening: torch.Tensor
+    A unit's scores must depend on that unit alone, not on its neighbours' live rows.
+    """
+    scale = scale[..., None]  # 0 where a unit has no live row in this column
+    scaled = live.detach() + (live - live.detach()) * scale
+    return torch.where(scale > 0, scaled, still)
 
-    def __init__(self, config: ModelConfig, softening: torch.Tensor):
-        """Starts at the text floor for ranking; ratings start mid-scale.
 
-        Args:
-            config: The model's configuration.
-            softening: ``[d]``, see `Whitening`.
-        """
-        super().__init__()
-        self.register_buffer("softening", softening, persistent=False)
-        self.similarity = nn.Linear(len(HALF_LIVES), 1, bias=False)
-        self.prior = nn.Linear(1, 1, bias=False)
-        self.offset = nn.Linear(1, 1, bias=False)
-        with torch.no_grad():
-            self.similarity.weight.copy_(torch.tensor([SIMILARITY_START]))
-            self.prior.weight.fill_(1.0)
-            self.offset.weight.fill_(3.0 if config.objective == "rating" else 0.0)
-        self.requires_grad_(config.score_terms == "trained")
-
-    def forward(
-        self,
-        history: torch.Tensor,
-        weights: torch.Tensor,
-        candidates: torch.Tensor,
-        prior: torch.Tensor,
-    ) -> torch.Tensor:
-        """``[B, m, N]`` from ``[B, H, d]``, ``[B, m, L, H]``, ``[B|1, N, d]``, ``[B|1, N]``."""
-        recent = torch.einsum("bmlh,bhd->bmdl", weights, self._directions(history))
-        profile = self.similarity(recent).squeeze(-1)  # [B, m, d]
-        terms: torch.Tensor = torch.matmul(profile, self._directions(candidates).transpose(1, 2))
-        terms = terms + self.prior(prior[..., None]).squeeze(-1)[:, None, :]
-        ones = torch.ones(history.shape[0], 1, 1, device=history.device)
-        offset: torch.Tensor = self.offset(ones)
-        return terms + offset
-
-    def _directions(self, vectors: torch.Tensor) -> torch.Tensor:
-        return F.normalize(vectors * self.softening, dim=-1)
+def _padded(
+    histories: Sequence[npt.NDArray[np.int64]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``[U, H]`` int64 histories, zero-padded on the right, and their lengths ``[U]``."""
+    items = torch.zeros(len(histories), max(1, *map(len, histories)), dtype=torch.long)
+    for row, history in enumerate(histories):
+        items[row, : len(history)] = torch.from_numpy(np.asarray(history, dtype=np.int64))
+    return items, torch.tensor([len(history) for history in histories])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from torch import nn
 
 SHRINKAGE = 0.02
 SIMILARITY_SHRINKAGE = 0.5  # chosen on non-private validation of MovieLens-100K
 
 
-@dataclass(frozen=True)
-class Whitening:
-    """x → (x − mean) @ matrix, strongest principal direction first.
+class Whitening(nn.Module):
+    """x → (x − mean) @ matrix, strongest principal direction first; nothing in it is trained.
 
     Attributes:
         mean: ``[d]``.
@@ -25,14 +23,24 @@ class Whitening:
     matrix: torch.Tensor
     softening: torch.Tensor
 
-    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+    def __init__(self, mean: torch.Tensor, matrix: torch.Tensor, softening: torch.Tensor):
+        """Keeps the constants as buffers, which move with the model."""
+        super().__init__()
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("matrix", matrix, persistent=False)
+        self.register_buffer("softening", softening, persistent=False)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Whitens ``[..., d]`` vectors."""
         return (vectors - self.mean) @ self.matrix
 
 
 def fit_whitening(table: torch.Tensor) -> Whitening:
-    """Fits PCA whitening with shrinkage on the base vectors ``[V, d]`` of the catalogue."""
-    vectors = table.double()
+    """Fits PCA whitening with shrinkage on the base vectors ``[V, d]`` of the catalogue.
+
+    It is fitted on the CPU in float64, wherever the vectors are.
+    """
+    vectors = table.cpu().double()
     mean = vectors.mean(0)
     centred = vectors - mean
     values, directions = torch.linalg.eigh(centred.T @ centred / len(vectors))

@@ -14,6 +14,7 @@ import torch
 from common.adapters import adapter_sha256, load_adapter
 from common.build_recommender import build_recommender
 from common.config import RunConfig
+from common.devices import device_label
 from common.holdout import UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Dataset
@@ -74,7 +75,7 @@ def examine(
         cost=RunCost(
             seconds=time.monotonic() - started,
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            device="cpu",
+            device=device_label(recommender.device),
         ),
         users=dataset.users,
         tuned=TUNED,
@@ -154,7 +155,7 @@ def _private_floors(
     privacy, items = config.privacy, len(recommender.item_prior)
     form: NoiseForm = "central" if config.is_summed else "local"
     load_adapter(recommender, initial_adapter(config))
-    vectors = recommender.item_tower.table().numpy()
+    vectors = recommender.item_tower.table().cpu().numpy()
     popularity = dp_popularity_metrics(
         splits,
         items,

@@ -19,6 +19,7 @@ from client.site_ledger import LEDGER_FILE
 from common.atomic_files import file_errors
 from common.cache_folder import cache_folder
 from common.config import RunConfig
+from common.devices import resolve_device
 from common.errors import FederationError
 from common.interactions import Dataset
 from common.progress import ProgressListener
@@ -61,9 +62,11 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         listener: Hears of progress.
 
     Raises:
+        DeviceError: This machine has no such device as `engine.device` names.
         FederationError: The run could not go on (too few sites are left, say); the report of
             what was done is written, and the error names it.
     """
+    resolve_device(config.engine.device)  # a device that is not there is told at once
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     listener.message(f"loading {config.data.dataset}")

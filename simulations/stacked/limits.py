@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from common.devices import free_memory_bytes
 from common.recommender import Recommender
 
+_CPU_BUDGET = 768 * 2**20
 _CPU_PASS = 2048
 _GPU_PASS = 65_536
 _UNITS_PER_MICROBATCH = 32
@@ -28,6 +30,15 @@ class Limits:
     encoded_tokens: int
 
 
+def memory_budget(device: torch.device) -> int:
+    """Bytes that a step's working memory may take on `device`, from what is free there now.
+
+    On a CPU it is a small part: what does not fit its caches gains nothing by being larger.
+    """
+    free = free_memory_bytes(device)
+    return min(free // 16, _CPU_BUDGET) if device.type == "cpu" else free // 2
+
+
 def limits_for(recommender: Recommender, budget_bytes: int) -> Limits:
     """Sizes that keep a step's working memory within about `budget_bytes`.
 
@@ -36,9 +47,8 @@ def limits_for(recommender: Recommender, budget_bytes: int) -> Limits:
     """
     per_token = token_bytes(recommender)
     numbers = sum(p.numel() for p in recommender.parameters() if p.requires_grad)
-    on_cpu = next(recommender.parameters()).device == torch.device("cpu")
     # On a CPU larger passes only fall out of its caches.
-    widest = _CPU_PASS if on_cpu else _GPU_PASS
+    widest = _CPU_PASS if recommender.device.type == "cpu" else _GPU_PASS
     return Limits(
         units=_within(budget_bytes // 4 // (4 * 4 * numbers), _UNITS_PER_MICROBATCH),
         tokens_per_pass=_within(budget_bytes // 4 // (2 * per_token), widest),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-
 from client.site_by_site import SiteBySite
+
 from client.start_up import synthetic_unit
 from client.training_job import TrainingJob
 from common.config import RunConfig
@@ -15,7 +15,7 @@ from common.errors import SelfTestError
 from common.flat_adapter import Floats, flatten
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue
-from common.randomness import secure_source, seeded_source
+from common.randomness import seeded_source
 from simulations.stacked.trainer import StackedTrainer
 
 SITE_UNITS = (3, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from common.config import RunConfig
 from common.flat_adapter import Floats, flatten
 from common.loaded_recommender import loaded_recommender
 from common.recommender import Recommender
-from simulations.stacked.limits import Limits, limits_for
+from simulations.stacked.limits import Limits, limits_for, memory_budget
 from simulations.stacked.stacked_training import (
     gradient_rounds,
     gradient_sums,
@@ -63,10 +64,16 @@ def _computed(
         recommender = loaded_recommender(
             first.config, first.catalogue, first.adapter, first.item_prior
         )
-        compute, limits = choose(first.config), limits_for(recommender, 2**30)
+        compute, limits = choose(first.config), _limits(recommender)
         found = compute(recommender, [job for _, job in together], limits)
         results.update(zip((at for at, _ in together), found, strict=True))
     return [results[at] for at in range(len(jobs))]
+
+
+@lru_cache(maxsize=2)
+def _limits(recommender: Recommender) -> Limits:
+    """Found once for a model, when it first trains."""
+    return limits_for(recommender, memory_budget(recommender.device))
 
 
 def _start_alike(a: TrainingJob, b: TrainingJob) -> bool:

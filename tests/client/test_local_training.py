@@ -84,6 +84,8 @@ def contributions_of(run: RunConfig, count: int) -> list[Contribution]:
         ("fedit", {"head": "bilinear"}),
         ("ffa", {"head_items": 20, "head_matrix": "symmetric", "score_terms": "fixed"}),
         ("ffa", {"head_items": 20, "head_matrix": "per_lag"}),
+        ("ffa", {"head": "multi_lag", "history_gradient": True}),
+        ("fedit", {"head_matrix": "symmetric", "history_gradient": True}),
     ],
 )
 def test_per_unit_gradients_equal_an_autograd_loop_over_users(

@@ -13,7 +13,7 @@ from common.base_weights import MINILM, load_bert, load_tokenizer, resolve_base_
 from common.build_recommender import build_recommender
 from common.config import ModelConfig, RunConfig
 from common.errors import ConfigError, WeightsError
-from common.frozen_prefix import frozen_layers, frozen_prefix
+from common.frozen_prefix import frozen_layers
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue
 
@@ -139,25 +139,3 @@ def test_unknown_weights_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="holds none of"):
         resolve_base_weights(str(tmp_path))
-
-
-def test_prefix_cache_is_read_back_and_survives_damage(tmp_path: Path) -> None:
-    weights = resolve_base_weights(MINILM)
-    bert, tokenizer = load_bert(weights), load_tokenizer(weights)
-
-    def prefix() -> torch.Tensor:
-        return frozen_prefix(
-            bert,
-            tokenizer,
-            TEXTS,
-            layers=2,
-            max_tokens=16,
-            weights_sha256=weights.sha256,
-            cache=tmp_path,
-        ).states
-
-    first = prefix()
-    (file,) = (tmp_path / "prefix").glob("*.npz")
-    assert torch.equal(prefix(), first)
-    file.write_bytes(b"damaged")
-    assert torch.equal(prefix(), first)

@@ -68,6 +68,7 @@ Fedrec = Callable[..., tuple[int, str, str]]
         (["simulate", "--set", "privacy.noise_multiplier=-1"], "above 0 or auto, got -1"),
         (["simulate", "--set", "privacy.epsilon=1"], "did you mean privacy.target_epsilon?"),
         (["simulate", "--set", "data.sites=0"], "data.sites must be"),
+        (["simulate", "--set", "engine.device=gpu"], "engine.device must be auto, cpu, cuda or"),
         (["report", "nothing"], "there is no run 'nothing' here or under runs/"),
         (["report", "."], "is not a run: it has no config.toml"),
         (["data", "fetch", "movielens"], "there is no data set 'movielens' to fetch"),
@@ -84,6 +85,14 @@ def test_a_users_mistake_is_told_without_a_traceback(
     assert said in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_not_there_is_one_line(fedrec: Fedrec, tmp_path: Path) -> None:
+    code, out, err = fedrec("simulate", *TINY, "--set=engine.device=cuda:999")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: engine.device=cuda:999")
+    assert len(err.splitlines()) == 1
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_all_faults_are_listed_at_once(fedrec: Fedrec) -> None:
