@@ -163,10 +163,16 @@ class EvaluationConfig(Section):
 
 
 class EngineConfig(Section):
-    """What the run is computed with; it never changes what is computed."""
+    """What the run is computed with; it never changes what is computed, up to rounding."""
 
     kind: Literal["inprocess", "flower"] = "inprocess"
-    threads: int = Field(0, ge=0, description="torch threads; 0: all cores")
+    training: Literal["stacked", "site_by_site"] = Field(
+        "stacked", description="inprocess: many sites in one batch, or each by itself"
+    )
+    workers: int = Field(
+        1, ge=1, le=256, description="inprocess: processes that share the sites, one per GPU if any"
+    )
+    threads: int = Field(0, ge=0, description="torch threads, shared by workers; 0: all cores")
 
 
 class RunConfig(Section):
