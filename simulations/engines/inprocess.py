@@ -20,9 +20,9 @@ from common.config import RunConfig
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from server.app import build_server_app
-from simulations.engines.trainers import batch_trainer
 from simulations.gathering import GatheringTrainer
 from simulations.inprocess_grid import DEFAULT_BATCH, InProcessGrid
+from simulations.trainers import batch_trainer
 from simulations.workers import WorkerGrid, worker_pool, worker_settings
 from simulations.workers.process import WorkerTask
 

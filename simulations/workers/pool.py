@@ -28,12 +28,15 @@ from simulations.workers.wire import (
 )
 
 END_S = 10.0
-"""Seconds that a worker has to end by itself once its pipe is closed."""
+"""Seconds that a stopped process has to be gone."""
 
 
 @contextmanager
 def worker_pool(tasks: Sequence[WorkerTask]) -> Iterator[WorkerPool]:
-    """Starts one worker per task, and ends them all on the way out.
+    """Starts one worker per task, and stops them all on the way out, whatever ends the run.
+
+    They are stopped as they are: what was released is in their sites' ledgers, and nothing
+    else of theirs is wanted.
 
     Raises:
         FederationError: a worker could not start.
@@ -42,10 +45,8 @@ def worker_pool(tasks: Sequence[WorkerTask]) -> Iterator[WorkerPool]:
     try:
         pool.start(tasks)
         yield pool
-    except BaseException:
-        pool.end(patience_s=0.0)  # nothing that they still do is wanted
-        raise
-    pool.end(patience_s=END_S)
+    finally:
+        pool.end()
 
 
 class WorkerPool:
@@ -81,12 +82,12 @@ class WorkerPool:
             frame = self._next_frame(owner)
             yield message_from_bytes(frame[1:]) if frame[:1] == REPLY else None
 
-    def end(self, patience_s: float) -> None:
-        """Ends the workers: those that are at work after `patience_s` are stopped."""
+    def end(self) -> None:
+        """Stops the workers, and returns when they are gone."""
         for worker in self._workers:
-            worker.connection.close()
+            worker.process.terminate()
         for worker in self._workers:
-            worker.end(patience_s)
+            worker.end()
         self._workers.clear()
 
     def _owner(self, message: Message) -> _Worker:
@@ -116,11 +117,11 @@ class _Worker:
         self.name, self.due = name, 0
         self.frames: deque[bytes] = deque()
         self.connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(
+        self.process: BaseProcess = context.Process(
             target=work, args=(theirs, task), daemon=True, name=name
         )
         with _interrupts_held():
-            self._process.start()
+            self.process.start()
         theirs.close()
 
     def ask(self, messages: Sequence[Message], left_s: float | None) -> None:
@@ -142,9 +143,9 @@ class _Worker:
         try:
             frame = self.connection.recv_bytes()
         except (EOFError, ConnectionResetError):
-            self._process.join(END_S)
+            self.process.join(END_S)
             raise FederationError(
-                f"{self.name} ended by itself (exit code {self._process.exitcode}); if memory ran "
+                f"{self.name} ended by itself (exit code {self.process.exitcode}); if memory ran "
                 "out, lower engine.workers"
             ) from None
         if frame[:1] == FAULT:
@@ -152,14 +153,14 @@ class _Worker:
         self.due -= 1
         self.frames.append(frame)
 
-    def end(self, patience_s: float) -> None:
-        """Waits for the process, and stops it where that takes too long."""
-        self._process.join(patience_s)
-        for stop in (self._process.terminate, self._process.kill):
-            if self._process.is_alive():
-                stop()
-                self._process.join(END_S)
-        self._process.close()
+    def end(self) -> None:
+        """Waits for the process that was told to stop, and kills it where that takes long."""
+        self.connection.close()
+        self.process.join(END_S)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.process.close()
 
 
 @contextmanager

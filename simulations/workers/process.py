@@ -14,10 +14,10 @@ from flwr.app import UserConfig
 from client.app import build_client_app
 from common.config_loading import load_config
 from common.errors import FedrecError
-from simulations.engines.trainers import batch_trainer
 from simulations.gathering import GatheringTrainer
 from simulations.message_desk import chunks_of, take_identity
 from simulations.simulated_nodes import SimulatedNodes
+from simulations.trainers import batch_trainer
 from simulations.workers.wire import FAULT, READY, Share, message_from_bytes, send_reply
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from common.progress import SilentListener
 from common.run_folder import RunFolder
 from simulations.batch_trainer import OneByOne
 from simulations.engines.inprocess import run_inprocess
-from simulations.engines.trainers import batch_trainer
 from simulations.inprocess_grid import InProcessGrid
+from simulations.trainers import batch_trainer
 from tests.sum_federation import fresh_copy, sum_config, written_sites
 
 SITES, ROUNDS = 5, 2
