@@ -136,10 +136,13 @@ def chunks_of(messages: Iterable[Message], most: int) -> Iterator[list[Message]]
     """
     chunk: dict[int, Message] = {}
     for message in messages:
-        if len(chunk) == most or message.metadata.dst_node_id in chunk:
+        if message.metadata.dst_node_id in chunk:
             yield list(chunk.values())
             chunk = {}
         chunk[message.metadata.dst_node_id] = message
+        if len(chunk) == most:
+            yield list(chunk.values())
+            chunk = {}
     if chunk:
         yield list(chunk.values())
 

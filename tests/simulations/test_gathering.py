@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -16,29 +17,12 @@ from hypothesis import strategies as st
 
 from client.training_job import TrainingJob
 from common.adapters import Adapter
-from common.config import RunConfig
 from common.flat_adapter import Floats
-from common.interactions import Catalogue
-from common.randomness import seeded_source
 from simulations.batch_trainer import OneByOne
 from simulations.gathering import GatheringTrainer
+from tests.training_jobs import job_of
 
 NO_PRIOR = np.zeros(0, dtype=np.float32)
-
-
-def job_of(site: str) -> TrainingJob:
-    return TrainingJob(
-        site=site,
-        config=RunConfig(),
-        catalogue=Catalogue((), (), ()),
-        units=[],
-        adapter={},
-        item_prior=NO_PRIOR,
-        server_round=1,
-        expected_units=1.0,
-        sampling=seeded_source(0, site),
-        noise=None,
-    )
 
 
 class Named:
@@ -169,24 +153,24 @@ def test_a_batch_that_raises_raises_in_every_site_that_asked() -> None:
         def updates(self, jobs: Sequence[TrainingJob]) -> list[Adapter | Exception]:
             raise MemoryError("too many rows")
 
-    trainer, depths = GatheringTrainer(Full()), []
+    trainer, frames = GatheringTrainer(Full()), []
 
     def guarded(site: str) -> Callable[[], str]:
         def call() -> str:
             try:
                 return asking(trainer, site)()
             except MemoryError as fault:
-                depth, at = 0, fault.__traceback__
-                while at is not None:
-                    depth, at = depth + 1, at.tb_next
-                depths.append(depth)
+                names = [each.name for each in traceback.extract_tb(fault.__traceback__)]
+                frames.append(names)
                 return str(fault)
 
         return call
 
     calls = [*(guarded(site) for site in "abc"), lambda: "d"]
     assert list(trainer.together(calls)) == ["too many rows"] * 3 + ["d"]
-    assert len(set(depths)) == 1  # no site's log shows the frames of the sites before it
+    # Each site's log shows where the training failed, and no frames of the sites before it.
+    assert "updates" in frames[0]
+    assert frames[0] == frames[1] == frames[2]
 
 
 def test_an_interruption_in_the_training_ends_every_site_where_it_waits() -> None:
@@ -271,20 +255,23 @@ def test_a_site_that_waits_is_ended_with_its_finally_blocks() -> None:
     assert left == ["a", "b"]
 
 
-def test_what_a_site_sets_in_its_context_stays_its_own() -> None:
+def test_a_site_sees_the_callers_context_and_what_it_sets_stays_its_own() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("v", default="-")
     trainer = GatheringTrainer(Journal())
 
     def site(name: str) -> Callable[[], str]:
         def call() -> str:
+            before = variable.get()
             variable.set(name)
             trainer.update(job_of(name))
-            return variable.get()
+            return before + variable.get()
 
         return call
 
-    assert list(trainer.together([site("a"), site("b")])) == ["a", "b"]
-    assert variable.get() == "-"
+    token = variable.set("run ")
+    assert list(trainer.together([site("a"), site("b")])) == ["run a", "run b"]
+    assert variable.get() == "run "
+    variable.reset(token)
 
 
 def test_a_batch_with_a_missing_result_is_an_error() -> None:
