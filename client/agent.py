@@ -23,14 +23,16 @@ from client.release import (
     noisy_popularity,
     stored_release,
 )
+from client.site_by_site import SITE_BY_SITE
 from client.site_data import SiteData, load_site
-from client.site_setup import ledger_of, policy_of
+from client.site_setup import ledger_of, node_folder, policy_of
 from client.site_sums import SiteSums
 from client.site_training import SiteTraining
 from client.sum_release import SumLedger
+from client.training_job import Trainer
 from common.base_weights import resolve_base_weights
 from common.config import RunConfig
-from common.errors import ConfigError, MessageError, PolicyRefusal, Refusal
+from common.errors import MessageError, PolicyRefusal, Refusal
 from common.initial_adapter import adapter_shapes
 from common.messages import (
     EnrolReply,
@@ -54,7 +56,14 @@ from common.release_record import COUNTS_TENSOR, counts_payload
 class SiteAgent:
     """One site in one run; see the module's docstring."""
 
-    def __init__(self, data: SiteData, config: RunConfig, policy: SitePolicy, ledger: Ledger):
+    def __init__(
+        self,
+        data: SiteData,
+        config: RunConfig,
+        policy: SitePolicy,
+        ledger: Ledger,
+        trainer: Trainer = SITE_BY_SITE,
+    ) -> None:
         """Binds the site's data, limits and ledger to the run's configuration.
 
         Args:
@@ -62,6 +71,7 @@ class SiteAgent:
             config: The run's configuration; its hash must be in every request.
             policy: The site's limits.
             ledger: The site's lifelong record.
+            trainer: Computes the site's training; it decides nothing.
         """
         self.data = data
         self.config = config
@@ -71,7 +81,7 @@ class SiteAgent:
         self.units: list[Unit] = make_units(
             self.splits, max_history=config.model.max_history, unit=config.privacy.unit
         )
-        self._training = SiteTraining(data, config, self.units, self._source)
+        self._training = SiteTraining(data, config, self.units, self._source, trainer)
         self._sums = SiteSums(
             SumLedger(data, config, policy, ledger),
             lambda: secagg_pins(data, policy, ledger),
@@ -118,20 +128,18 @@ class SiteAgent:
     def _train(self, request: TrainRequest) -> TrainReply:
         self._check(request.config_sha256)
         self._check_own_release()
-        declared = self.data.declared(self.config.privacy.unit)
-        expected = declared * self.config.privacy.sample_rate
         plan = ReleasePlan(
             request.run,
             request.server_round,
             "update",
             round_event(self.config),
-            divisor=expected if self.config.is_private else 1.0,
+            divisor=self._training.expected_units if self.config.is_private else 1.0,
             max_grad_norm=self.config.privacy.max_grad_norm,
         )
         stored = stored_release(self.ledger, plan)
         if stored is None:
             enforce_budget(self.ledger, plan, self.policy)
-            update = self._training.update(request, expected)
+            update = self._training.update(request)
             stored = charge_release(self.ledger, plan, update, self.config, self.data.site)
         tensors, record = stored
         return TrainReply(
@@ -212,31 +220,27 @@ class SiteAgent:
         )
 
 
-def agent_for(node_config: Mapping[str, object], config: RunConfig) -> SiteAgent:
-    """The agent of the node that `node_config` describes, kept for the process's life.
+def agent_for(
+    node_config: Mapping[str, object], config: RunConfig, trainer: Trainer = SITE_BY_SITE
+) -> SiteAgent:
+    """The agent of a node; the process keeps those that it used last.
 
-    A deployed node names its folder as ``site-folder``; a simulated one has a
-    ``partition-id`` within ``data.sites_folder``.
+    Args:
+        node_config: of the node; see `client.site_setup.node_folder`.
+        config: the run's configuration.
+        trainer: computes the site's training; an agent kept for another one is not taken.
 
     Raises:
-        ConfigError: Neither is there.
+        FedrecError: the node names no site, or its data, policy or ledger cannot be used.
     """
-    folder = node_config.get("site-folder")
-    if folder is None:
-        if not config.data.sites_folder or "partition-id" not in node_config:
-            raise ConfigError(
-                ["data.sites_folder is empty; run `fedrec data partition --out FOLDER` and set it"]
-            )
-        partition = int(str(node_config["partition-id"]))
-        folder = Path(config.data.sites_folder) / f"site-{partition:04d}"
-    return _agent(Path(str(folder)), config)
+    return _agent(node_folder(node_config, config), config, trainer)
 
 
 @lru_cache(maxsize=256)
-def _agent(folder: Path, config: RunConfig) -> SiteAgent:
+def _agent(folder: Path, config: RunConfig, trainer: Trainer) -> SiteAgent:
     data = load_site(folder)
     policy = policy_of(folder, config, is_simulated=data.simulated)
-    return SiteAgent(data, config, policy, ledger_of(folder, data, policy).open())
+    return SiteAgent(data, config, policy, ledger_of(folder, data, policy).open(), trainer)
 
 
 def forget_agents() -> None:

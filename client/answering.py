@@ -13,6 +13,8 @@ from flwr.app import RecordDict, UserConfig
 
 from client.agent import SiteAgent, agent_for
 from client.refusal_reply import refusal_reply
+from client.site_by_site import SITE_BY_SITE
+from client.training_job import Trainer
 from common.config import RunConfig
 from common.config_loading import load_config
 from common.errors import FedrecError, MessageError, Refusal
@@ -46,6 +48,7 @@ def answer(
     content: RecordDict,
     run_config: UserConfig,
     node_config: Mapping[str, object],
+    trainer: Trainer | None = None,
 ) -> RecordDict:
     """What a site answers in the ClientApp's own process; see `answer_by`.
 
@@ -58,11 +61,12 @@ def answer(
         content: the message's content.
         run_config: the run's configuration as Flower carries it.
         node_config: of this node; see `client.agent.agent_for`.
+        trainer: computes the site's training; None: the site by itself.
     """
 
     def find_agent() -> tuple[SiteAgent, RunConfig]:
         config = load_config(flat=run_config)
-        return agent_for(node_config, config), config
+        return agent_for(node_config, config, trainer or SITE_BY_SITE), config
 
     tells_all = "partition-id" in node_config
     return answer_by(find_agent, message_type, group, content, tells_all=tells_all)

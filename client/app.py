@@ -7,45 +7,37 @@ a simulation, `client.answering` answers in this process. Either way the same ag
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client.resident.relay import AGENT_SOCKET, relay
 
-app = ClientApp()
+if TYPE_CHECKING:  # a relaying process loads no model code
+    from client.training_job import Trainer
 
 
-@app.query("popularity")
-def popularity(message: Message, context: Context) -> Message:
-    """Answers the popularity request."""
-    return reply(message, context)
+def build_client_app(trainer: Trainer | None = None) -> ClientApp:
+    """Builds the ClientApp.
+
+    Args:
+        trainer: computes the training of the agents in this process; None: each site by
+            itself. A resident agent has its own, whatever is named here.
+    """
+    client_app = ClientApp()
+
+    def reply(message: Message, context: Context) -> Message:
+        return _reply(message, context, trainer)
+
+    for kind in ("popularity", "enrol", "sum"):
+        client_app.query(kind)(reply)
+    client_app.train()(reply)
+    client_app.evaluate()(reply)
+    return client_app
 
 
-@app.query("enrol")
-def enrol(message: Message, context: Context) -> Message:
-    """Answers the request for what the site declares in public."""
-    return reply(message, context)
-
-
-@app.query("sum")
-def add_up(message: Message, context: Context) -> Message:
-    """Answers one stage of a sum over all sites."""
-    return reply(message, context)
-
-
-@app.train()
-def train(message: Message, context: Context) -> Message:
-    """Answers a train request."""
-    return reply(message, context)
-
-
-@app.evaluate()
-def evaluate(message: Message, context: Context) -> Message:
-    """Answers an evaluate request."""
-    return reply(message, context)
-
-
-def reply(message: Message, context: Context) -> Message:
+def _reply(message: Message, context: Context, trainer: Trainer | None) -> Message:
     """The site's answer to `message`, by its type."""
     metadata, node_config = message.metadata, context.node_config
     asked = (metadata.message_type, metadata.group_id, message.content, context.run_config)
@@ -54,5 +46,8 @@ def reply(message: Message, context: Context) -> Message:
     else:
         from client.answering import answer  # only here: it brings all of torch along
 
-        content = answer(*asked, node_config)
+        content = answer(*asked, node_config, trainer)
     return Message(content, reply_to=message)
+
+
+app = build_client_app()

@@ -1,7 +1,8 @@
-"""A site's own policy and ledger, as its folder has them."""
+"""A node's site folder, and the site's own policy and ledger as that folder has them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from client.ledger_file import LedgerFile
@@ -10,7 +11,26 @@ from client.policy_file import POLICY_FILE, read_policy
 from client.site_data import SiteData
 from client.site_ledger import LEDGER_FILE, SiteLedger, site_ledger
 from common.config import RunConfig
-from common.errors import PolicyRefusal
+from common.errors import ConfigError, PolicyRefusal
+
+
+def node_folder(node_config: Mapping[str, object], config: RunConfig) -> Path:
+    """The folder of the node's site.
+
+    A deployed node names its folder as ``site-folder``; a simulated one has a
+    ``partition-id`` within ``data.sites_folder``.
+
+    Raises:
+        ConfigError: Neither is there.
+    """
+    folder = node_config.get("site-folder")
+    if folder is not None:
+        return Path(str(folder))
+    if not config.data.sites_folder or "partition-id" not in node_config:
+        raise ConfigError(
+            ["data.sites_folder is empty; run `fedrec data partition --out FOLDER` and set it"]
+        )
+    return Path(config.data.sites_folder) / f"site-{int(str(node_config['partition-id'])):04d}"
 
 
 def policy_of(folder: Path, config: RunConfig, *, is_simulated: bool) -> SitePolicy:

@@ -7,7 +7,7 @@ ledger, randomness and release stay the agent's own, and the results are the sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,8 +52,8 @@ class TrainingJob:
     noise: RandomSource | None
 
 
-class Trainer(Protocol):
-    """Who computes a site's training."""
+class Trainer(Hashable, Protocol):
+    """Who computes a site's training. Agents are kept by their trainer, so it is hashable."""
 
     def update(self, job: TrainingJob) -> Adapter:
         """The trained adapter minus the received one: noised in a private mode, else exact."""

@@ -170,13 +170,19 @@ class EngineConfig(Section):
     """What the run is computed with; it changes nothing but rounding."""
 
     kind: Literal["inprocess", "flower"] = "inprocess"
+    training: Literal["stacked", "site_by_site"] = Field(
+        "stacked", description="inprocess: many sites in one batch, or each by itself"
+    )
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu, cuda or cuda:N"
     )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="of the frozen weights and states; the adapter stays in fp32"
     )
-    threads: int = Field(0, ge=0, description="torch threads; 0: all cores")
+    workers: int = Field(
+        1, ge=1, le=256, description="inprocess: processes that share the sites, one per GPU if any"
+    )
+    threads: int = Field(0, ge=0, description="torch threads, shared by workers; 0: all cores")
 
 
 class RunConfig(Section):

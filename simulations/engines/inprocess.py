@@ -1,4 +1,8 @@
-"""The engine of the demo: the real ServerApp and ClientApp, joined inside this process."""
+"""The engine of the demo: the real ServerApp and ClientApp, joined on this machine.
+
+With one worker all is in this process. With more, the sites are dealt over worker processes,
+each with the same code for them, and this process keeps the ServerApp.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +13,66 @@ from contextlib import contextmanager
 import torch
 from flwr.app import Context, RecordDict
 from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.serverapp.grid import Grid
 
-from client.app import app as client_app
+from client.app import build_client_app
 from common.config import RunConfig
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from server.app import build_server_app
-from simulations.inprocess_grid import InProcessGrid
+from simulations.gathering import GatheringTrainer
+from simulations.inprocess_grid import DEFAULT_BATCH, InProcessGrid
+from simulations.trainers import batch_trainer
+from simulations.workers import WorkerGrid, worker_pool, worker_settings
+from simulations.workers.process import WorkerTask
 
 
-def run_inprocess(config: RunConfig, folder: RunFolder, listener: ProgressListener) -> None:
-    """Runs the federation of `config` in this process; see `run_engine`.
+def run_inprocess(
+    config: RunConfig,
+    folder: RunFolder,
+    listener: ProgressListener,
+    *,
+    batch: int = DEFAULT_BATCH,
+) -> None:
+    """Runs the federation of `config` on this machine; see `run_engine`.
+
+    Args:
+        config: what to run.
+        folder: the run's folder.
+        listener: hears of progress.
+        batch: most sites that a process has at work together; bounds memory.
 
     Raises:
         FedrecError: The run could not go on.
         KeyboardInterrupt: Passed on; all finished rounds are on disk.
     """
     run_id = secrets.randbits(63)
-    flat = config.to_flat()
-    grid = InProcessGrid(client_app, config.data.sites, run_id, flat)
     context = Context(
         run_id=run_id,
         node_id=SUPERLINK_NODE_ID,
         node_config={},
         state=RecordDict(),
-        run_config=flat,
+        run_config=config.to_flat(),
     )
-    with _torch_threads(config.engine.threads):
+    with _torch_threads(config.engine.threads), _grid(config, run_id, batch) as grid:
         build_server_app(run_folder=folder.path, listener=listener)(grid, context)
+
+
+@contextmanager
+def _grid(config: RunConfig, run_id: int, batch: int) -> Iterator[Grid]:
+    """The Grid to the sites, for as long as the run goes on."""
+    sites = config.data.sites
+    workers = min(config.engine.workers, sites)
+    if workers == 1:
+        gathering = GatheringTrainer(batch_trainer(config))
+        client_app = build_client_app(gathering)
+        yield InProcessGrid(
+            client_app, sites, run_id, config.to_flat(), batch=batch, gathering=gathering
+        )
+        return
+    settings = [worker_settings(config, worker, workers) for worker in range(workers)]
+    with worker_pool([WorkerTask(sites, run_id, each, batch) for each in settings]) as pool:
+        yield WorkerGrid(pool, sites, run_id, chunk=batch * workers)
 
 
 @contextmanager

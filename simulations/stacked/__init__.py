@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulations.stacked.proof import ProvedTrainer
 from simulations.stacked.trainer import StackedTrainer
 
-__all__ = ["StackedTrainer"]
+__all__ = ["ProvedTrainer", "StackedTrainer"]

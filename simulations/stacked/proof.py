@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from client.site_by_site import SiteBySite
 
+from client.site_by_site import SiteBySite
 from client.start_up import synthetic_unit
 from client.training_job import TrainingJob
+from common.adapters import Adapter
 from common.config import RunConfig
 from common.errors import SelfTestError
 from common.flat_adapter import Floats, flatten
@@ -93,3 +94,23 @@ def _largest_difference(got: Sequence[Floats], expected: Sequence[Floats]) -> fl
     pairs = list(zip(got, expected, strict=True))
     largest = max(float(np.abs(other).max()) for _, other in pairs)
     return max(float(np.abs(one - other).max()) for one, other in pairs) / max(largest, 1e-12)
+
+
+class ProvedTrainer(StackedTrainer):
+    """A `StackedTrainer` that trains a private run only after the proof."""
+
+    def updates(self, jobs: Sequence[TrainingJob]) -> list[Adapter]:
+        """See `StackedTrainer`; errors as `prove_stacked`."""
+        _prove(jobs)
+        return super().updates(jobs)
+
+    def exact_sums(self, jobs: Sequence[TrainingJob]) -> list[Floats]:
+        """See `StackedTrainer`; errors as `prove_stacked`."""
+        _prove(jobs)
+        return super().exact_sums(jobs)
+
+
+def _prove(jobs: Sequence[TrainingJob]) -> None:
+    for job in jobs[:1]:  # the jobs of a batch are of one run
+        if job.config.is_private:
+            prove_stacked(job.config, job.catalogue)

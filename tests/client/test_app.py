@@ -86,7 +86,7 @@ def config() -> RunConfig:
 @pytest.fixture
 def agent(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> ScriptedAgent:
     scripted = ScriptedAgent(config)
-    monkeypatch.setattr(client.answering, "agent_for", lambda node_config, run_config: scripted)
+    monkeypatch.setattr(client.answering, "agent_for", lambda *asked: scripted)
     monkeypatch.setattr(client.answering, "adapter_shapes", lambda run_config: SHAPES)
     return scripted
 
@@ -211,7 +211,7 @@ def test_a_deployed_site_still_says_why_it_refuses(config: RunConfig, agent: Scr
 def test_a_fault_before_the_site_is_known_names_no_site(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_agent(node_config: Any, run_config: Any) -> Any:
+    def no_agent(*asked: Any) -> Any:
         raise FedrecError("no folder for this node")
 
     monkeypatch.setattr(client.answering, "agent_for", no_agent)

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import client.local_training
-import client.site_training
+import client.site_by_site
 from client.agent import forget_agents
 from client.release import unit_popularity
 from common.messages import PopularityRequest, TrainRequest
@@ -138,13 +138,13 @@ def test_noise_in_a_sum_of_updates(
     federation = SumFederation(config)
     federation.enrol()
     exact = []
-    real = client.site_training.sampled_unit_sum
+    real = client.site_by_site.sampled_unit_sum
 
     def observed(*arguments: Any, **named: Any) -> Any:
         exact.append(real(*arguments, **named))
         return exact[-1]
 
-    monkeypatch.setattr(client.site_training, "sampled_unit_sum", observed)
+    monkeypatch.setattr(client.site_by_site, "sampled_unit_sum", observed)
     total, outcome = federation.add_up(1)
     assert total is not None
     assert outcome.ok == len(exact) == 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import client.site_training
+import client.site_by_site
 from client.agent import forget_agents
 from common.adapters import Adapter
 from common.config import RunConfig
@@ -86,13 +86,13 @@ def test_a_site_that_cannot_pay_refuses_first_trains_nothing_and_is_left_out(
     poor(sites, "site-0002", 3.0)  # enough for popularity (2.6), for no round after it
     run = Run(quick_config(sites), tmp_path / "run")
     trained: list[int] = []
-    real = client.site_training.sampled_unit_sum
+    real = client.site_by_site.sampled_unit_sum
 
     def observed(recommender: Any, units: Any, *arguments: Any, **named: Any) -> Any:
         trained.append(int(run.grid.at_work[-4:]))
         return real(recommender, units, *arguments, **named)
 
-    monkeypatch.setattr(client.site_training, "sampled_unit_sum", observed)
+    monkeypatch.setattr(client.site_by_site, "sampled_unit_sum", observed)
     run.go()
     good = dict.fromkeys([f"site-{at:04d}" for at in range(4)], "ok")
     without = {site: state for site, state in good.items() if site != "site-0002"}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -10,7 +10,13 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp.grid import Grid
 from flwr.supercore.run import Run
 
+from client.site_by_site import SITE_BY_SITE
+from client.training_job import TrainingJob
+from common.adapters import Adapter
+from simulations.batch_trainer import OneByOne
+from simulations.gathering import GatheringTrainer
 from simulations.inprocess_grid import FIRST_NODE_ID, InProcessGrid
+from tests.training_jobs import job_of
 
 
 class Clock:
@@ -200,7 +206,7 @@ def test_messages_of_another_run_or_node_are_refused() -> None:
         grid.push_messages([reply])
 
 
-def test_a_hundred_thousand_sites_need_the_memory_of_one() -> None:
+def test_a_hundred_thousand_sites_need_the_memory_of_one_batch() -> None:
     app = ClientApp()
     payload = RecordDict({"x": ConfigRecord({"bytes": bytes(10_000)})})
 
@@ -221,3 +227,106 @@ def test_a_hundred_thousand_sites_need_the_memory_of_one() -> None:
         tracemalloc.stop()
     assert count == 3000
     assert peak < 2_000_000  # the replies together are 30 MB
+
+
+class Sleeper(OneByOne):
+    """Trains nothing, takes its time, and keeps which sites came together."""
+
+    def __init__(self, clock: Clock, seconds: float = 0.0) -> None:
+        super().__init__(SITE_BY_SITE)
+        self.clock, self.seconds = clock, seconds
+        self.batches: list[list[str]] = []
+
+    def updates(self, jobs: Sequence[TrainingJob]) -> list[Adapter | Exception]:
+        self.batches.append([job.site for job in jobs])
+        self.clock.now += self.seconds
+        return [{} for _ in jobs]
+
+
+def gathered(
+    sleeper: Sleeper, nodes: int, batch: int, payload: bytes = b""
+) -> tuple[InProcessGrid, list[int]]:
+    """A grid whose sites ask to be trained, and the partitions that went on after it."""
+    gathering, charged = GatheringTrainer(sleeper), []
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        partition = int(context.node_config["partition-id"])
+        gathering.update(job_of(str(partition)))
+        charged.append(partition)
+        content = RecordDict({"x": ConfigRecord({"bytes": payload + bytes(1)})})
+        return Message(content, reply_to=message)
+
+    grid = InProcessGrid(app, nodes, 77, {}, sleeper.clock, batch=batch, gathering=gathering)
+    return grid, charged
+
+
+def test_at_most_a_batch_of_sites_is_at_work_together() -> None:
+    sleeper = Sleeper(Clock())
+    grid, charged = gathered(sleeper, 5, 2)
+    replies = list(grid.send_and_receive(ask(grid)))
+    assert [reply.metadata.src_node_id - FIRST_NODE_ID for reply in replies] == [0, 1, 2, 3, 4]
+    assert sleeper.batches == [["0", "1"], ["2", "3"], ["4"]]
+    assert charged == [0, 1, 2, 3, 4]
+    keys = grid.push_messages(ask(grid))
+    assert len(grid.pull_messages(keys)) == 5
+    assert sleeper.batches[3:] == [["0", "1"], ["2", "3"], ["4"]]
+
+
+def test_messages_are_taken_a_batch_at_a_time() -> None:
+    taken = []
+
+    def messages() -> Iterator[Message]:
+        for message in ask(grid):
+            taken.append(message.metadata.dst_node_id - FIRST_NODE_ID)
+            yield message
+
+    grid, _ = gathered(Sleeper(Clock()), 6, 2)
+    replies = grid.send_and_receive(messages())
+    next(replies)
+    assert taken == [0, 1]
+    assert len(list(replies)) == 5
+
+
+def test_two_messages_to_one_site_are_never_at_work_together() -> None:
+    # The site holds a lock on its own folder while it waits: the second would wait for ever.
+    sleeper = Sleeper(Clock())
+    grid, _ = gathered(sleeper, 3, 64)
+    first, second, _ = ask(grid)
+    again = ask(grid)[0]
+    assert len(list(grid.send_and_receive([first, second, again]))) == 3
+    assert sleeper.batches == [["0", "1"], ["0"]]
+
+
+def test_a_deadline_within_a_batch_drops_it_and_asks_nobody_else() -> None:
+    sleeper = Sleeper(Clock(), seconds=6.0)
+    grid, charged = gathered(sleeper, 6, 2)
+    assert len(list(grid.send_and_receive(ask(grid), timeout=10.0))) == 2
+    assert sleeper.batches == [["0", "1"], ["2", "3"]]
+    assert charged == [0, 1, 2]  # the first late reply ends it: nobody is charged after it
+
+
+def test_batches_are_ended_where_nobody_takes_their_replies() -> None:
+    sleeper = Sleeper(Clock())
+    grid, charged = gathered(sleeper, 4, 4)
+    replies = grid.send_and_receive(ask(grid))
+    next(replies)
+    replies.close()  # type: ignore[attr-defined]
+    assert sleeper.batches == [["0", "1", "2", "3"]]
+    assert charged == [0]
+    assert len(list(grid.send_and_receive(ask(grid)))) == 4
+
+
+def test_sites_that_train_together_need_the_memory_of_one_batch() -> None:
+    sleeper = Sleeper(Clock())
+    grid, _ = gathered(sleeper, 100_000, 16, payload=bytes(10_000))
+    messages = (Message(RecordDict(), node, "train") for node in grid.get_node_ids()[:2000])
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in grid.send_and_receive(messages))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 2000
+    assert peak < 2_000_000  # the replies together are 20 MB
