@@ -65,12 +65,17 @@ def jobs_of(run: RunConfig, adapter: Adapter, server_round: int) -> list[Trainin
     ]
 
 
-def after_rounds(run: RunConfig, *, stacked: bool) -> Adapter:
-    """The global adapter after some rounds of plain averaging."""
-    adapter = initial_adapter(run)
-    generator = np.random.default_rng(7)  # away from the start, where B and the head are zero
+def start_of(run: RunConfig) -> Adapter:
+    """Away from a run's own start, where B and the head are zero."""
+    adapter, generator = initial_adapter(run), np.random.default_rng(7)
     for name, array in adapter.items():
         adapter[name] = array + 0.05 * generator.standard_normal(array.shape, np.float32)
+    return adapter
+
+
+def after_rounds(run: RunConfig, *, stacked: bool) -> Adapter:
+    """The global adapter after some rounds of plain averaging."""
+    adapter = start_of(run)
     for server_round in range(1, ROUNDS + 1):
         jobs = jobs_of(run, adapter, server_round)
         alone = SiteBySite()
@@ -89,8 +94,9 @@ def assert_equal(got: Adapter, expected: Adapter) -> None:
 
 
 def assert_same_after_rounds(run: RunConfig) -> None:
-    expected = after_rounds(run, stacked=False)
-    assert max(float(np.abs(array).max()) for array in expected.values()) > 1e-2
+    expected, start = after_rounds(run, stacked=False), start_of(run)
+    for name, array in expected.items():
+        assert np.abs(array - start[name]).max() > 1e-4, f"{name} has hardly moved"
     assert_equal(after_rounds(run, stacked=True), expected)
 
 
