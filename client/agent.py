@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
+from client.kept_agents import KeptAgents, agent_bytes
 from client.ledger import Ledger
 from client.metrics_release import MetricsRelease
 from client.peers import secagg_pins
@@ -49,6 +49,7 @@ from common.noise_plan import popularity_event, round_event
 from common.privacy_units import Unit, make_units
 from common.randomness import RandomSource, secure_source, seeded_source
 from common.release_record import COUNTS_TENSOR, counts_payload
+from common.site_folder import site_name
 
 
 class SiteAgent:
@@ -228,11 +229,20 @@ def agent_for(node_config: Mapping[str, object], config: RunConfig) -> SiteAgent
                 ["data.sites_folder is empty; run `fedrec data partition --out FOLDER` and set it"]
             )
         partition = int(str(node_config["partition-id"]))
-        folder = Path(config.data.sites_folder) / f"site-{partition:04d}"
-    return _agent(Path(str(folder)), config)
+        folder = Path(config.data.sites_folder) / site_name(partition)
+    path = Path(str(folder))
+    drawn = config.federation.sites_per_round  # such sites hardly ever come again soon
+    return _kept.get((path, config), lambda: _agent(path, config), at_most=drawn)
 
 
-@lru_cache(maxsize=256)
+_kept = KeptAgents[SiteAgent](lambda agent: agent_bytes(agent.data, agent.units))
+
+
+def kept_agents() -> int:
+    """How many agents this process keeps."""
+    return len(_kept)
+
+
 def _agent(folder: Path, config: RunConfig) -> SiteAgent:
     data = load_site(folder)
     policy = policy_of(folder, config, is_simulated=data.simulated)
@@ -241,4 +251,4 @@ def _agent(folder: Path, config: RunConfig) -> SiteAgent:
 
 def forget_agents() -> None:
     """Drops the agents that this process keeps; their sites may go away now."""
-    _agent.cache_clear()
+    _kept.clear()

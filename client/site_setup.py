@@ -33,10 +33,11 @@ def ledger_unit(folder: Path) -> str | None:
         LedgerError: the ledger cannot be read.
     """
     file = LedgerFile(folder / LEDGER_FILE)
-    if not file.exists():
-        return None
-    with file.connection() as connection:
-        return file.check(connection).unit
+    with file.held():
+        if not file.exists():
+            return None
+        with file.connection() as connection:
+            return file.check(connection).unit
 
 
 def ledger_of(folder: Path, data: SiteData, policy: SitePolicy) -> SiteLedger:

@@ -189,7 +189,7 @@ def _simulate(config: RunConfig, folder: RunFolder, *, quiet: bool) -> Simulatio
     from simulations.progress import progress_listener
     from simulations.simulate import simulate as run_simulation
 
-    sites, local_steps = config.data.sites, config.federation.local_steps
+    sites, local_steps = config.sites_asked, config.federation.local_steps
     with progress_listener(
         stderr_console(), sites=sites, local_steps=local_steps, quiet=quiet
     ) as listener:
