@@ -106,6 +106,15 @@ def load_site(folder: Path) -> SiteData:
     )
 
 
+def federation_catalogue(federation: Path) -> Catalogue:
+    """The public items of a simulated federation, in either layout.
+
+    Raises:
+        DataError: There are none, or they are damaged.
+    """
+    return _catalogue_at(federation / ITEMS_FILE)
+
+
 def declared_name(folder: Path) -> str:
     """The public name of the site in `folder`; no data are read.
 
@@ -140,14 +149,20 @@ def _load_catalogue(folder: Path, manifest: SiteManifest) -> Catalogue:
     path = (named if named.is_file() else folder / ITEMS_FILE).resolve()
     if not path.is_file():
         raise DataError(f"{named}: no such file; restore the catalogue beside the site's folder")
-    status = path.stat()
-    catalogue = _cached_catalogue(path, status.st_mtime_ns, status.st_size)
+    catalogue = _catalogue_at(path)
     if catalogue.sha256 != manifest.catalogue_sha256:
         raise DataError(
             f"{path}: catalogue has SHA-256 {catalogue.sha256}, {folder / MANIFEST_FILE} declares "
             f"{manifest.catalogue_sha256}; use the federation's catalogue"
         )
     return catalogue
+
+
+def _catalogue_at(path: Path) -> Catalogue:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; restore the catalogue beside the sites' folders")
+    status = path.stat()
+    return _cached_catalogue(path.resolve(), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)

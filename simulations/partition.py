@@ -18,7 +18,7 @@ from common.config import DataConfig
 from common.errors import DataError
 from common.holdout import train_lengths
 from common.interactions import Dataset, Int64Array
-from common.pooled_sites import POOL_FILES, PoolWriter
+from common.pooled_sites import POOL_FILES
 from common.site_folder import (
     INTERACTIONS_FILE,
     ITEMS_FILE,
@@ -35,13 +35,12 @@ from common.site_folder import (
     write_manifest,
     write_users,
 )
+from simulations.pool_writer import PoolWriter
 from simulations.user_partition import partition_users as partition_users
 
 SITE_FILES = {INTERACTIONS_FILE, ITEMS_FILE, MANIFEST_FILE, USERS_FILE}
 FEDERATION_FILES = {SITES_FILE, *POOL_FILES}
 SITES_AT_ONCE = 4096
-POOLED_ABOVE = 1000
-"""More sites than this are pooled, unless it is told otherwise."""
 
 
 def write_site_folders(dataset: Dataset, config: DataConfig, folder: Path) -> list[Path]:
