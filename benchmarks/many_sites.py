@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 ITEMS, AT_ONCE, LEAST, MOST = 1682, 4096, 8, 40
@@ -64,7 +63,7 @@ def write_sites(folder: Path, sites: int) -> None:
     names = np.asarray(catalogue.item_ids, dtype=object)
     folder.mkdir(parents=True)
     write_catalogue(folder / ITEMS_FILE, catalogue)
-    with closing(PoolWriter(folder, "synthetic", catalogue.sha256, 3)) as writer:
+    with PoolWriter(folder, "synthetic", catalogue.sha256, 3) as writer:
         for first in range(0, sites, AT_ONCE):
             users = rng.integers(1, 4, size=min(AT_ONCE, sites - first))
             lengths = rng.integers(LEAST, MOST, size=users.sum())

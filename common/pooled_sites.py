@@ -92,7 +92,7 @@ class Pool:
                 name: pq.ParquetFile(folder / name, memory_map=True)
                 for name in (INTERACTIONS_FILE, USERS_FILE)
             }
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
+        except (OSError, EOFError, ValueError, pa.ArrowInvalid) as error:
             raise _damaged(folder, error) from error
         if self._index.dtype != INDEX or self._index.shape != (self.manifest.sites,):
             raise DataError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,7 @@ def write_pool(dataset: Dataset, config: DataConfig, folder: Path) -> None:
     with new_federation(folder) as new:
         write_catalogue(new / ITEMS_FILE, dataset.catalogue)
         writer = PoolWriter(new, dataset.name, dataset.catalogue.sha256, config.min_interactions)
-        with closing(writer):
+        with writer:
             _pool_all(writer, dataset, config, parts)
 
 

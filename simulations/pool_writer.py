@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ ROW_GROUP_ROWS = 2048
 
 
 class PoolWriter:
-    """Writes a pool, some whole sites at a time; `close` makes it readable."""
+    """Writes a pool, some whole sites at a time; the end of its block makes it readable."""
 
     def __init__(self, folder: Path, dataset: str, catalogue_sha256: str, min_interactions: int):
         """Binds the writer to an existing folder, which also gets the catalogue by its maker."""
@@ -69,10 +70,23 @@ class PoolWriter:
             self._groups += 1
             first = last
 
-    def close(self) -> None:
-        """Ends the files and writes the index and the manifest."""
+    def __enter__(self) -> Self:
+        """The writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Ends the files, and writes index and manifest where nothing went wrong."""
         for file in self._files.values():
             file.close()
+        if kind is None:
+            self._finish()
+
+    def _finish(self) -> None:
         index = np.concatenate([np.zeros(0, dtype=INDEX), *self._index])
         np.save(self._folder / INDEX_FILE, index, allow_pickle=False)
         dataset, catalogue_sha256, min_interactions = self._about

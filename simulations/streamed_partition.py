@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,9 @@ from simulations.user_partition import favourite_genres, split_users
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 BUCKET_ROWS = 2_000_000
 """Interactions that are held at a time, as far as users and sites are not larger."""
+
+MOST_FILES = 256
+"""Buckets that are open at once; beyond `BUCKET_ROWS` times this many rows, they grow."""
 
 
 @dataclass
@@ -76,7 +79,7 @@ def stream_pool(config: DataConfig, folder: Path, *, bucket_rows: int = BUCKET_R
         parts = split_users(users, name, config, genres)
         write_catalogue(new / ITEMS_FILE, catalogue)
         writer = PoolWriter(new, name, catalogue.sha256, config.min_interactions)
-        with closing(writer):
+        with writer:
             pool = _PoolOrder(parts, lengths, bucket_rows)
             files = pool.scatter(by_user, ids, Path(scratch))
             pool.write(writer, files, catalogue, users, train_lengths(lengths, config.split))
@@ -89,7 +92,7 @@ def _by_user(source: Path, scratch: Path, bucket_rows: int) -> list[Path]:
     try:
         with pq.ParquetFile(path, memory_map=True) as file, ExitStack() as stack:
             wanted = [n for n in (names.get(c, c) for c in COLUMNS) if n in file.schema_arrow.names]
-            buckets = max(1, -(-file.metadata.num_rows // bucket_rows))
+            buckets = min(MOST_FILES, max(1, -(-file.metadata.num_rows // bucket_rows)))
             files = [scratch / f"users-{number}.parquet" for number in range(buckets)]
             writers: dict[int, pq.ParquetWriter] = {}
             canonical = {name: column for column, name in names.items()}
@@ -149,7 +152,8 @@ class _PoolOrder:
         rows = np.bincount(self._site_of_user, weights=lengths, minlength=len(parts))
         self.rows = rows.astype(np.int64)  # [S]
         before = np.cumsum(self.rows) - self.rows
-        self._range_of_site = before // bucket_rows  # [S], non-decreasing
+        range_rows = max(bucket_rows, -(-int(self.rows.sum()) // MOST_FILES))
+        self._range_of_site = before // range_rows  # [S], non-decreasing
 
     def scatter(self, by_user: list[Path], ids: tuple[str, ...], scratch: Path) -> list[Path]:
         """The rows in one file for each range of sites, users by their place in `ids`."""
@@ -207,7 +211,7 @@ def _split(table: pa.Table, number_of_row: Int64Array) -> Iterator[tuple[int, pa
     order = np.argsort(number_of_row, kind="stable")
     numbers, starts = np.unique(number_of_row[order], return_index=True)
     taken = table.take(pa.array(order))
-    ends = [*starts[1:], len(order)]
+    ends = np.append(starts, len(order))[1:]
     for number, start, end in zip(numbers, starts, ends, strict=True):
         yield int(number), taken.slice(start, end - start)
 
