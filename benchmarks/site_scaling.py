@@ -5,8 +5,9 @@ set of 2,000 made-up users is split into 10, 100 and 1,000 sites and trained in 
 one thread, each number of sites in a process of its own, all in one run. Two kinds of work:
 `tiny`, where the model's share is as small as it gets, so that what is left is the price of a
 site (messages, ledger, accounting, files); and `real`, the default head and LoRA on the units
-of a scenario. The figures are processor seconds of a round, milliseconds for each site, the
-peak memory, and their ratios to 10 sites; a table on stdout, JSON in FILE.
+of a scenario. The figures are processor seconds of a round, milliseconds for each site (beside
+its training, and of it), the peak memory, and their ratios to 10 sites; a table on stdout, JSON
+in FILE.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def measure(work: str, sites: int, rounds: int, profile: bool) -> dict[str, floa
     """Processor seconds of each round but the first, and peak memory, of this process."""
     import torch
 
+    from client.site_training import SiteTraining
     from common.config_loading import load_config
     from common.progress import SilentListener
     from common.run_folder import RunFolder
@@ -56,17 +58,30 @@ def measure(work: str, sites: int, rounds: int, profile: bool) -> dict[str, floa
     class Clock(SilentListener):
         def __init__(self) -> None:
             self.seconds: list[float] = []
+            self.training: list[float] = []
             self.profiler = cProfile.Profile()
 
         def round_started(self, server_round: int) -> None:
-            self._start = time.process_time()
+            self._start, training[0] = time.process_time(), 0.0
             if profile and server_round > 1:
                 self.profiler.enable()
 
         def round_finished(self, record: Mapping[str, object]) -> None:
             self.profiler.disable()
             self.seconds.append(time.process_time() - self._start)
+            self.training.append(training[0])
 
+    training = [0.0]
+    update = SiteTraining.update
+
+    def timed(*given: object) -> object:
+        start = time.process_time()
+        try:
+            return update(*given)
+        finally:
+            training[0] += time.process_time() - start
+
+    SiteTraining.update = timed
     torch.set_num_threads(1)
     settings = [*COMMON, *WORK[work], f"data.sites={sites}", f"federation.rounds={rounds}"]
     config = load_config(overrides=settings)
@@ -81,7 +96,9 @@ def measure(work: str, sites: int, rounds: int, profile: bool) -> dict[str, floa
         pstats.Stats(clock.profiler).sort_stats("cumulative").print_stats(70)
     return {
         "seconds": statistics.median(clock.seconds[1:]),
+        "training_seconds": statistics.median(clock.training[1:]),
         "first_round_seconds": clock.seconds[0],
+        "first_round_training_seconds": clock.training[0],
         "start_mib": before / 1024,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
@@ -107,18 +124,24 @@ def main() -> None:
         print(json.dumps(measure(work, int(sites), arguments.rounds, arguments.profile)))
         return
     figures: dict[str, dict[str, dict[str, float]]] = {}
-    print(f"{'work':6}{'sites':>7}{'s a round':>11}{'ms a site':>11}{'time ÷':>9}{'memory ÷':>10}")
+    titles = {"sites": 7, "s a round": 11, "ms a site": 11, "training": 10, "time ÷": 9}
+    print(f"{'work':6}" + "".join(f"{t:>{w}}" for t, w in {**titles, "memory ÷": 10}.items()))
     for work in WORK:
         figures[work] = {}
         for sites in SITES:
             found = in_own_process(work, sites, arguments.rounds)
             least = figures[work].setdefault(str(SITES[0]), found)
-            found["ms_per_site"] = 1000 * (found["seconds"] - least["seconds"]) / sites
+            beside = found["seconds"] - found["training_seconds"]
+            found["ms_per_site"] = 1000 * beside / sites
+            first = found["first_round_seconds"] - found["first_round_training_seconds"]
+            found["first_ms_per_site"] = 1000 * first / sites
+            found["training_ms_per_site"] = 1000 * found["training_seconds"] / sites
             found["time_ratio"] = found["seconds"] / least["seconds"]
             found["memory_ratio"] = found["peak_mib"] / least["peak_mib"]
             figures[work][str(sites)] = found
             print(
                 f"{work:6}{sites:7}{found['seconds']:11.3f}{found['ms_per_site']:11.2f}"
+                f"{found['training_ms_per_site']:10.2f}"
                 f"{found['time_ratio']:9.2f}{found['memory_ratio']:10.2f}",
                 flush=True,
             )
