@@ -102,19 +102,15 @@ def test_without_the_lab_no_data_set_is_loaded_and_the_report_says_so(
     assert json.loads(result_json(shown))["ndcg_10"] is None
 
 
-def test_twenty_thousand_sites_need_no_more_memory_than_two_hundred() -> None:
+def test_twenty_thousand_sites_need_no_more_memory_than_two_hundred(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "many_sites.py"
-    command = [sys.executable, str(script), "--drawn", "5", "--rounds", "1", "--out", "/dev/stderr"]
+    command = [sys.executable, str(script), "--drawn", "5", "--rounds", "2"]
     environment = {**os.environ, "PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(
-        [*command, "--sites", "200", "20000"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    few, many = json.loads(answer.stderr[answer.stderr.index("[") :])
+    out = tmp_path / "figures.json"
+    command += ["--out", str(out), "--sites", "200", "20000"]
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    few, many = json.loads(out.read_text())
     assert many["run_peak_mib"] < 1.1 * few["run_peak_mib"]
     assert many["writing_peak_mib"] < 1.3 * few["writing_peak_mib"]
     assert many["live_agents"] <= 6
-    assert many["sites_asked"] <= 10
+    assert many["sites_asked"] <= 15
