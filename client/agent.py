@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
+from client.kept_agents import KeptAgents, agent_bytes
 from client.ledger import Ledger
 from client.metrics_release import MetricsRelease
 from client.peers import secagg_pins
@@ -233,10 +233,20 @@ def agent_for(
     Raises:
         FedrecError: the node names no site, or its data, policy or ledger cannot be used.
     """
-    return _agent(node_folder(node_config, config), config, trainer)
+    path = node_folder(node_config, config)
+    drawn = config.federation.sites_per_round  # such sites hardly ever come again soon
+    key = (path, config, trainer)
+    return _kept.get(key, lambda: _agent(path, config, trainer), at_most=drawn)
 
 
-@lru_cache(maxsize=256)
+_kept = KeptAgents[SiteAgent](lambda agent: agent_bytes(agent.data, agent.units))
+
+
+def kept_agents() -> int:
+    """How many agents this process keeps."""
+    return len(_kept)
+
+
 def _agent(folder: Path, config: RunConfig, trainer: Trainer) -> SiteAgent:
     data = load_site(folder)
     policy = policy_of(folder, config, is_simulated=data.simulated)
@@ -245,4 +255,4 @@ def _agent(folder: Path, config: RunConfig, trainer: Trainer) -> SiteAgent:
 
 def forget_agents() -> None:
     """Drops the agents that this process keeps; their sites may go away now."""
-    _agent.cache_clear()
+    _kept.clear()

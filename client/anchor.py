@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from client.durability import Durability
 from common.atomic_files import append_json_lines, file_errors
 from common.errors import LedgerError
 from common.ledger_checkpoint import Checkpoint, parse_checkpoint
@@ -20,9 +21,10 @@ _TAIL_BYTES = 65536
 class Anchor:
     """The anchor file of one ledger."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, durability: Durability = Durability.MACHINE) -> None:
         """Names the file; it is made by the first `append`."""
         self.path = path
+        self._durability = durability
 
     def last(self) -> Checkpoint | None:
         """The newest checkpoint, or None where there is none.
@@ -61,7 +63,8 @@ class Anchor:
         """
         with file_errors("make", self.path.parent):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        append_json_lines(self.path, [each.model_dump(mode="json") for each in checkpoints])
+        lines = [each.model_dump(mode="json") for each in checkpoints]
+        append_json_lines(self.path, lines, flushed=self._durability.is_flushed)
 
     def _parsed(self, line: bytes) -> Checkpoint:
         found = parse_checkpoint(line)

@@ -1,13 +1,15 @@
 """The site's own, lifelong record of what it released and what that cost.
 
-One SQLite file per site (write-ahead log, ``synchronous=FULL``), append-only by triggers,
-and a Merkle log: each entry is sealed by a signed checkpoint in its own transaction, and
-the checkpoint then goes to an anchor file elsewhere (`client.ledger_guard`). A release's
+One SQLite file per site (write-ahead log, flushed as `client.durability` says), append-only
+by triggers, and a Merkle log: each entry is sealed by a signed checkpoint in its own
+transaction, and the checkpoint then goes to an anchor file elsewhere
+(`client.ledger_guard`). A release's
 charge and its outgoing bytes commit together, so that a crash before the commit spends
 nothing, and after it the charge stands and a retry sends the same bytes.
 
-Every operation opens and closes its own connection: a ledger may be used by several
-processes, survives a fork, and a thousand sites hold no open file. A budget is checked
+Every operation, or a few in a row (`held`), opens and closes its own connection: a ledger
+may be used by several processes, survives a fork, and a thousand sites hold no open file. A
+budget is checked
 against the ledger's state, and `charge` refuses if that state has moved since: two
 processes that checked the same budget cannot both spend it.
 """
@@ -16,11 +18,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from client.anchor import Anchor
 from client.budget import RunLimit, refuse_beyond
+from client.durability import Durability
 from client.ledger_export import exported
 from client.ledger_file import LedgerFile, LedgerOwner, transaction
 from client.ledger_guard import bring_forward, check_anchored, check_opened
@@ -69,6 +73,7 @@ class Ledger:
         keys: Path | None = None,
         anchor: Path | None = None,
         busy_timeout_s: float = 10.0,
+        durability: Durability = Durability.MACHINE,
     ) -> None:
         """Open the ledger, or begin it where there is none.
 
@@ -81,6 +86,7 @@ class Ledger:
             anchor: the second place for checkpoints. None: beside the file, where it sees
                 no folder that was set back as a whole (`client.site_ledger` knows better).
             busy_timeout_s: how long to wait for another process's transaction.
+            durability: what a charge survives.
 
         Raises:
             LedgerError: damaged, locked, not writable, set back, or another unit's or data
@@ -89,11 +95,16 @@ class Ledger:
         self.path = path
         self.unit = unit
         self.dataset_fingerprint = dataset_fingerprint
-        self.anchor = Anchor(anchor or path.with_name(path.name + ".anchor"))
+        self.anchor = Anchor(anchor or path.with_name(path.name + ".anchor"), durability)
         self._clearance: _Clearance | None = None
-        self._file = LedgerFile(path, busy_timeout_s=busy_timeout_s)
+        self._file = LedgerFile(path, busy_timeout_s=busy_timeout_s, durability=durability)
+        with self._file.held():
+            self._open(keys or path.parent / "keys", site, durability)
+
+    def _open(self, keys: Path, site: str, durability: Durability) -> None:
+        unit, dataset_fingerprint = self.unit, self.dataset_fingerprint
         is_new = not self._file.exists()
-        self.identity = load_identity(keys or path.parent / "keys", begin=is_new)
+        self.identity = load_identity(keys, begin=is_new, durability=durability)
         self._owner = LedgerOwner(
             unit,
             dataset_fingerprint,
@@ -103,6 +114,10 @@ class Ledger:
         )
         self._file.begin(self._owner, self._seal_empty)
         check_opened(self._file, self._owner, self.anchor)
+
+    def held(self) -> AbstractContextManager[None]:
+        """The operations of this thread inside share one connection; see `LedgerFile.held`."""
+        return self._file.held()
 
     def history(self) -> tuple[PrivacyEvent, ...]:
         """Every charged event over all runs, in order of charging."""

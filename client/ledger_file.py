@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from client.durability import Durability
 from common.errors import LedgerError
 
 SCHEMA_VERSION = 2
@@ -69,12 +72,24 @@ class LedgerOwner(NamedTuple):
 
 
 class LedgerFile:
-    """The file of one site's ledger, opened anew for every operation."""
+    """The file of one site's ledger, opened anew for every operation.
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 10.0) -> None:
+    A few operations in a row share one connection inside `held`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_s: float = 10.0,
+        durability: Durability = Durability.MACHINE,
+    ) -> None:
         """Names the file; `begin` makes it, `check` reads it."""
         self.path = path
         self._busy_timeout_s = busy_timeout_s
+        self._durability = durability
+        self._holder: tuple[int, int] | None = None
+        self._kept: sqlite3.Connection | None = None
 
     def begin(self, owner: LedgerOwner, first: Callable[[sqlite3.Connection], None]) -> None:
         """Make the file where there is none, with what `first` writes; all or nothing.
@@ -144,17 +159,43 @@ class LedgerFile:
             LedgerError: whatever SQLite could not do, with the remedy.
         """
         try:
-            connection = sqlite3.connect(
-                self.path, timeout=self._busy_timeout_s, isolation_level=None
-            )
-            try:
-                connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA synchronous = FULL")
+            if self._holder == _here():
+                if self._kept is None:
+                    self._kept = self._connect()
+                yield self._kept
+                return
+            with closing(self._connect()) as connection:
                 yield connection
-            finally:
-                connection.close()
         except sqlite3.Error as error:
             raise LedgerError(f"ledger {self.path}: {error}; {_remedy(error)}") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The operations of this thread inside share one connection, opened by the first.
+
+        Hold it for a few operations in a row and never while something is computed: a
+        thousand sites would hold a thousand files open.
+        """
+        if self._holder is not None:  # held further out, or by another thread
+            yield
+            return
+        self._holder = _here()
+        try:
+            yield
+        finally:
+            kept, self._kept, self._holder = self._kept, None, None
+            if kept is not None:
+                kept.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=self._busy_timeout_s, isolation_level=None)
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute(f"PRAGMA synchronous = {self._durability.synchronous}")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
         found = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -183,6 +224,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _here() -> tuple[int, int]:
+    """This process and thread; a forked child must open its own connection."""
+    return os.getpid(), threading.get_ident()
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

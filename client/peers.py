@@ -12,12 +12,14 @@ from client.secagg_policy import SecAggPolicy
 from client.site_data import SiteData
 from client.site_identity import load_identity
 from client.site_ledger import KEYS_FOLDER
+from common.pooled_sites import pool_of
 from common.site_folder import (
     MANIFEST_FILE,
     SITES_FILE,
     SiteManifest,
     read_manifest,
     read_sites,
+    site_name,
 )
 
 
@@ -47,6 +49,11 @@ def simulated_peers(folder: Path) -> Mapping[str, bytes]:
         Ed25519 public keys (32 bytes) by name of the site; empty for a site that stands alone.
     """
     federation = folder.resolve().parent
+    pool = pool_of(folder)
+    if pool is not None:
+        return {
+            name: _key(federation / name) for name in map(site_name, range(pool.manifest.sites))
+        }
     if not (federation / SITES_FILE).is_file():
         return {}
     return {site: _key(path) for path in read_sites(federation) for site in [_name(path)]}

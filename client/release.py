@@ -18,7 +18,7 @@ from client.budget import RunLimit
 from client.ledger import Ledger
 from client.policy import SitePolicy
 from common.accounting import epsilon
-from common.adapters import Adapter, adapter_bytes, adapter_sha256
+from common.adapters import Adapter, adapter_bytes
 from common.config import RunConfig
 from common.errors import PolicyRefusal
 from common.privacy_events import (
@@ -99,9 +99,12 @@ def charge_release(
     Raises:
         PolicyRefusal: the ledger is charged for another unit.
     """
-    payload = _Payload(sorted(tensors), len(adapter_bytes(tensors)), sha256=adapter_sha256(tensors))
-    record = _record(ledger, plan, payload, config, site)
-    return _charged(ledger, plan, tensors, record)
+    content = adapter_bytes(tensors)
+    sha256 = hashlib.sha256(content).hexdigest()  # `adapter_sha256`
+    payload = _Payload(sorted(tensors), len(content), sha256)
+    with ledger.held():
+        record = _record(ledger, plan, payload, config, site)
+        return _charged(ledger, plan, tensors, record)
 
 
 def stored_sum(ledger: Ledger, plan: ReleasePlan) -> tuple[bytes, ReleaseRecord] | None:
@@ -118,9 +121,10 @@ def charge_sum(
 ) -> tuple[bytes, ReleaseRecord]:
     """As `charge_release`, of a site's encoded part in a sum of the tensors `names`."""
     payload = _Payload(names, len(part), sha256=hashlib.sha256(part).hexdigest())
-    record = _record(ledger, plan, payload, config, site)
     tensors = {PART_TENSOR: np.frombuffer(part, dtype=np.uint8)}
-    charged, record = _charged(ledger, plan, tensors, record)
+    with ledger.held():
+        record = _record(ledger, plan, payload, config, site)
+        charged, record = _charged(ledger, plan, tensors, record)
     return charged[PART_TENSOR].tobytes(), record
 
 

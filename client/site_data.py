@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import pyarrow as pa
+
+from common.atomic_files import file_errors
 from common.check_report import CheckReport
 from common.errors import DataError, PolicyRefusal
 from common.holdout import UserSplit, hold_out
 from common.interactions import Catalogue, Interactions, Users, build_catalogue, build_dataset
+from common.pooled_sites import pool_of
 from common.site_folder import (
     INTERACTIONS_FILE,
     ITEMS_FILE,
@@ -67,28 +71,27 @@ class SiteData:
 
 
 def load_site(folder: Path) -> SiteData:
-    """Read and check a site's folder (format: `common.site_folder`).
+    """Read and check a site's data.
+
+    Args:
+        folder: The site's folder (format: `common.site_folder`); of a pooled site
+            (`common.pooled_sites`) the one for its ledger and keys, which is made.
 
     Raises:
         DataError: A file is missing or damaged, the catalogue is not the declared one, or the
             site has no users.
     """
-    if not folder.is_dir():
-        remedy = "make it with `fedrec data partition`"
-        raise DataError(f"{folder}: no such site folder; {remedy}")
-    manifest = read_manifest(folder / MANIFEST_FILE, SiteManifest)
+    manifest, interactions, users = _read_tables(folder)
     catalogue = _load_catalogue(folder, manifest)
-    interactions = read_table(folder / INTERACTIONS_FILE)
     if interactions.num_rows == 0:
         raise DataError(
             f"{folder}: site {manifest.site!r} has no users; give it data or leave it out"
         )
-    users_file = folder / USERS_FILE
     dataset = build_dataset(
         manifest.dataset,
         interactions,
         catalogue,
-        read_table(users_file) if users_file.exists() else None,
+        users,
         min_interactions=manifest.min_interactions,
     )
     return SiteData(
@@ -103,20 +106,63 @@ def load_site(folder: Path) -> SiteData:
     )
 
 
+def federation_catalogue(federation: Path) -> Catalogue:
+    """The public items of a simulated federation, in either layout.
+
+    Raises:
+        DataError: There are none, or they are damaged.
+    """
+    return _catalogue_at(federation / ITEMS_FILE)
+
+
+def declared_name(folder: Path) -> str:
+    """The public name of the site in `folder`; no data are read.
+
+    Raises:
+        DataError: There is no such site.
+    """
+    return (
+        folder.name if pool_of(folder) else read_manifest(folder / MANIFEST_FILE, SiteManifest).site
+    )
+
+
+def _read_tables(folder: Path) -> tuple[SiteManifest, pa.Table, pa.Table | None]:
+    """What the site states, its interactions and its users, in either layout."""
+    pool = pool_of(folder)
+    if pool is not None:
+        manifest = pool.site_manifest(folder.name)
+        with file_errors("make", folder):
+            folder.mkdir(exist_ok=True)
+        return manifest, *pool.tables(folder.name)
+    if not folder.is_dir():
+        remedy = "make it with `fedrec data partition`"
+        raise DataError(f"{folder}: no such site folder; {remedy}")
+    manifest = read_manifest(folder / MANIFEST_FILE, SiteManifest)
+    interactions = read_table(folder / INTERACTIONS_FILE)
+    users_file = folder / USERS_FILE
+    return manifest, interactions, read_table(users_file) if users_file.exists() else None
+
+
 def _load_catalogue(folder: Path, manifest: SiteManifest) -> Catalogue:
     """The catalogue that the manifest names, or the folder's own where that is absent."""
     named = folder / manifest.catalogue
     path = (named if named.is_file() else folder / ITEMS_FILE).resolve()
     if not path.is_file():
         raise DataError(f"{named}: no such file; restore the catalogue beside the site's folder")
-    status = path.stat()
-    catalogue = _cached_catalogue(path, status.st_mtime_ns, status.st_size)
+    catalogue = _catalogue_at(path)
     if catalogue.sha256 != manifest.catalogue_sha256:
         raise DataError(
             f"{path}: catalogue has SHA-256 {catalogue.sha256}, {folder / MANIFEST_FILE} declares "
             f"{manifest.catalogue_sha256}; use the federation's catalogue"
         )
     return catalogue
+
+
+def _catalogue_at(path: Path) -> Catalogue:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; restore the catalogue beside the sites' folders")
+    status = path.stat()
+    return _cached_catalogue(path.resolve(), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)

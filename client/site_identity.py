@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from client.durability import Durability
 from common.atomic_files import file_errors
 from common.canonical_json import canonical_json
 from common.errors import LedgerError
@@ -60,7 +61,9 @@ class SiteIdentity:
         return hashlib.sha256(canonical_json(bound).encode("utf-8")).hexdigest()
 
 
-def load_identity(folder: Path, *, begin: bool = True) -> SiteIdentity:
+def load_identity(
+    folder: Path, *, begin: bool = True, durability: Durability = Durability.MACHINE
+) -> SiteIdentity:
     """The keys in `folder`; they are made (mode 0600) where there are none, if `begin`.
 
     Raises:
@@ -70,15 +73,15 @@ def load_identity(folder: Path, *, begin: bool = True) -> SiteIdentity:
     if begin:
         with file_errors("make", folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    seed = _key(folder / IDENTITY_FILE, begin=begin)
-    return SiteIdentity(
-        Ed25519PrivateKey.from_private_bytes(seed), _key(folder / FINGERPRINT_FILE, begin=begin)
+    seed, fingerprint = (
+        _key(folder / name, durability, begin=begin) for name in (IDENTITY_FILE, FINGERPRINT_FILE)
     )
+    return SiteIdentity(Ed25519PrivateKey.from_private_bytes(seed), fingerprint)
 
 
-def _key(path: Path, *, begin: bool) -> bytes:
+def _key(path: Path, durability: Durability, *, begin: bool) -> bytes:
     if begin and not path.exists():
-        _begin(path)
+        _begin(path, durability)
     if not path.is_file():
         raise LedgerError(
             f"the site's key {path} is missing; restore it, the ledger cannot go on without it"
@@ -92,7 +95,7 @@ def _key(path: Path, *, begin: bool) -> bytes:
     return content
 
 
-def _begin(path: Path) -> None:
+def _begin(path: Path, durability: Durability) -> None:
     """Make the key, whole or not at all; where two processes race, the first one's stands."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with file_errors("write", path):
@@ -101,7 +104,8 @@ def _begin(path: Path) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(secrets.token_bytes(_KEY_BYTES))
                 file.flush()
-                os.fsync(file.fileno())
+                if durability.is_flushed:
+                    os.fsync(file.fileno())
             with suppress(FileExistsError):
                 path.hardlink_to(temporary)
         finally:

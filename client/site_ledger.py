@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.anchor import Anchor
+from client.durability import Durability, durability_of
 from client.ledger import Ledger
 from client.ledger_file import LedgerFile, LedgerOwner, transaction
 from client.ledger_guard import check_owner
@@ -39,12 +40,14 @@ class SiteLedger:
         identity: the site's keys.
         anchor: the second place for checkpoints.
         owner: what the ledger is bound to.
+        durability: what a charge survives.
     """
 
     path: Path
     identity: SiteIdentity
     anchor: Anchor
     owner: LedgerOwner
+    durability: Durability = Durability.MACHINE
 
     def open(self) -> Ledger:
         """The ledger; it is begun where there is none.
@@ -59,6 +62,7 @@ class SiteLedger:
             site=self.owner.site,
             keys=self.path.parent / KEYS_FOLDER,
             anchor=self.anchor.path,
+            durability=self.durability,
         )
 
     def verify(self, against: Sequence[Path] = ()) -> list[Fault]:
@@ -140,7 +144,7 @@ def site_ledger(
         site: the site's public name.
         unit: the privacy unit that it is charged for, for its whole life.
         is_simulated: a lab's site keeps its anchor beside the database, where it goes when
-            the site goes.
+            the site goes, and flushes nothing (`client.durability`).
         anchor: the second place for checkpoints; None: in the user's state folder, under
             the name of the site's key, so that it outlives the site's folder.
 
@@ -148,7 +152,9 @@ def site_ledger(
         LedgerError: the site's keys are missing or damaged.
     """
     path = folder / LEDGER_FILE
-    identity = load_identity(folder / KEYS_FOLDER, begin=not LedgerFile(path).exists())
+    durability = durability_of(is_simulated=is_simulated)
+    is_new = not LedgerFile(path).exists()
+    identity = load_identity(folder / KEYS_FOLDER, begin=is_new, durability=durability)
     if anchor is None and is_simulated:
         anchor = path.with_name(path.name + ".anchor")
     elif anchor is None:
@@ -156,4 +162,4 @@ def site_ledger(
     fingerprint = identity.fingerprint(user_ids, unit)
     ledger_id = identity.ledger_id(unit, fingerprint)
     owner = LedgerOwner(unit, fingerprint, site, ledger_id, identity.public_key)
-    return SiteLedger(path, identity, Anchor(anchor), owner)
+    return SiteLedger(path, identity, Anchor(anchor, durability), owner, durability)

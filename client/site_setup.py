@@ -12,6 +12,7 @@ from client.site_data import SiteData
 from client.site_ledger import LEDGER_FILE, SiteLedger, site_ledger
 from common.config import RunConfig
 from common.errors import ConfigError, PolicyRefusal
+from common.site_folder import site_name
 
 
 def node_folder(node_config: Mapping[str, object], config: RunConfig) -> Path:
@@ -30,7 +31,7 @@ def node_folder(node_config: Mapping[str, object], config: RunConfig) -> Path:
         raise ConfigError(
             ["data.sites_folder is empty; run `fedrec data partition --out FOLDER` and set it"]
         )
-    return Path(config.data.sites_folder) / f"site-{int(str(node_config['partition-id'])):04d}"
+    return Path(config.data.sites_folder) / site_name(int(str(node_config["partition-id"])))
 
 
 def policy_of(folder: Path, config: RunConfig, *, is_simulated: bool) -> SitePolicy:
@@ -53,10 +54,11 @@ def ledger_unit(folder: Path) -> str | None:
         LedgerError: the ledger cannot be read.
     """
     file = LedgerFile(folder / LEDGER_FILE)
-    if not file.exists():
-        return None
-    with file.connection() as connection:
-        return file.check(connection).unit
+    with file.held():
+        if not file.exists():
+            return None
+        with file.connection() as connection:
+            return file.check(connection).unit
 
 
 def ledger_of(folder: Path, data: SiteData, policy: SitePolicy) -> SiteLedger:

@@ -97,8 +97,15 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(f"{path} is damaged: {error}; restore or remove it") from error
 
 
-def append_json_lines(path: Path, records: Sequence[Mapping[str, object]]) -> None:
+def append_json_lines(
+    path: Path, records: Sequence[Mapping[str, object]], *, flushed: bool = True
+) -> None:
     """Append `records` to the log at `path`, one JSON object a line: all of them or none.
+
+    Args:
+        path: the log.
+        records: JSON objects.
+        flushed: whether to wait until the disk has them, for the machine's own crash.
 
     Raises:
         RunFolderError: the file system refuses, or a record is no strict JSON; the log
@@ -112,12 +119,13 @@ def append_json_lines(path: Path, records: Sequence[Mapping[str, object]]) -> No
             try:
                 file.truncate(whole)
                 _write_all(file.fileno(), lines)
-                os.fsync(file.fileno())
+                if flushed:
+                    os.fsync(file.fileno())
             except BaseException:
                 with suppress(OSError):
                     file.truncate(whole)
                 raise
-        if is_new:
+        if is_new and flushed:
             _sync_folder(path.parent)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -148,6 +149,9 @@ class FederationConfig(Section):
     server_lr: float = Field(1.0, gt=0)
     server_momentum: float = Field(0.9, ge=0, lt=1)
     weighting: Literal["equal", "declared"] = Field("equal", description="public weights only")
+    sites_per_round: int = Field(
+        0, ge=0, description="sites drawn for each round; 0: all; claims no amplification"
+    )
     min_sites: int = Field(2, ge=1, description="fewer replies than this end the run")
     round_deadline_s: float = Field(3600.0, gt=0)
     seed: int = Field(0, ge=0, description="initialisation and the non-private sampler")
@@ -164,6 +168,9 @@ class EvaluationConfig(Section):
         4.0, gt=0, description="σ of one private metrics release"
     )
     bootstrap_resamples: int = Field(2000, ge=100)
+    lab: bool = Field(
+        True, description="after the run, rank for every user and baseline; loads all data"
+    )
 
 
 class EngineConfig(Section):
@@ -206,6 +213,11 @@ class RunConfig(Section):
         return self.privacy.mode in ("distributed", "central")
 
     @property
+    def sites_asked(self) -> int:
+        """Sites that a round asks: all, or those drawn for it."""
+        return min(self.federation.sites_per_round or self.data.sites, self.data.sites)
+
+    @property
     def min_honest(self) -> int:
         """Sites that share the noise of a sum: each adds the variance ÷ `min_honest`."""
         privacy = self.privacy
@@ -230,9 +242,7 @@ class RunConfig(Section):
 
     def sha256(self) -> str:
         """SHA-256 over the canonical JSON of what defines the result (no engine, no path)."""
-        payload = self.model_dump(exclude={"engine": True, "data": {"sites_folder"}})
-        text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _sha256(self)
 
     @model_validator(mode="after")
     def _check_across_keys(self) -> RunConfig:
@@ -240,3 +250,11 @@ class RunConfig(Section):
         if faults:
             raise ValueError("\n".join(faults))
         return self
+
+
+@lru_cache(maxsize=64)
+def _sha256(config: RunConfig) -> str:
+    """Remembered: every site of a simulation asks for it with every message."""
+    payload = config.model_dump(exclude={"engine": True, "data": {"sites_folder"}})
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

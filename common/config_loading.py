@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,21 @@ def load_config(
     Raises:
         ConfigError: with *all* faults, each with its name, its value and the remedy.
     """
+    plain = all(isinstance(value, int | float | str) for value in (flat or {}).values())
+    if scenario is None and flat and plain and not overrides:
+        return _from_flat(tuple(sorted((key, type(v), v) for key, v in flat.items())))
+    return _loaded(scenario, flat, overrides)
+
+
+@lru_cache(maxsize=16)
+def _from_flat(items: tuple[tuple[str, type, Any], ...]) -> RunConfig:
+    """Remembered by keys, types and values: every message of a run carries the same ones."""
+    return _loaded(None, {key: value for key, _, value in items}, ())
+
+
+def _loaded(
+    scenario: Path | None, flat: Mapping[str, object] | None, overrides: Sequence[str]
+) -> RunConfig:
     faults: list[str] = []
     given: dict[str, _Given] = {}
     if scenario is not None:

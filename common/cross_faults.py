@@ -58,6 +58,19 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
         )
     if config.is_summed:
         yield from _sum_faults(config)
+    drawn = federation.sites_per_round
+    if drawn > config.data.sites:
+        yield CrossFault(
+            ("federation.sites_per_round", "data.sites"),
+            f"federation.sites_per_round must be at most data.sites={config.data.sites}, "
+            f"got {drawn}; lower it, or set federation.sites_per_round=0 for all sites",
+        )
+    elif 0 < drawn < federation.min_sites:
+        yield CrossFault(
+            ("federation.sites_per_round", "federation.min_sites"),
+            f"federation.min_sites must be at most federation.sites_per_round={drawn}, "
+            f"got {federation.min_sites}; lower federation.min_sites",
+        )
     if federation.min_sites > config.data.sites:
         yield CrossFault(
             ("federation.min_sites", "data.sites"),
@@ -70,7 +83,8 @@ def _sum_faults(config: RunConfig) -> Iterator[CrossFault]:
     """What a mode with noise on the sum cannot do."""
     privacy, federation, mode = config.privacy, config.federation, "privacy.mode"
     needed: list[tuple[str, object, object]] = [
-        ("federation.weighting", federation.weighting, "equal")
+        ("federation.weighting", federation.weighting, "equal"),
+        ("federation.sites_per_round", federation.sites_per_round, 0),
     ]
     if privacy.clipping == "gradient":
         needed.append(("federation.local_steps", federation.local_steps, 1))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,12 +93,24 @@ def hold_out(
     ]
 
 
+def train_lengths(lengths: Int64Array, split: str) -> Int64Array:
+    """How many interactions train, of users with `lengths` ``[U]`` of them: as `hold_out`."""
+    test, validation = _held_out(lengths, split)
+    return np.asarray(lengths - test - validation, dtype=np.int64)
+
+
+def _held_out(lengths: Any, split: str) -> tuple[Any, Any]:
+    """Interactions that test and that validate, of each length."""
+    if split == "leave_one_out":
+        return np.ones_like(lengths), np.ones_like(lengths)
+    return np.maximum(1, lengths // 5), np.maximum(1, lengths // 10)
+
+
 def _split_user(
     interactions: Interactions, user: int, rows: npt.NDArray[np.intp], split: str
 ) -> UserSplit:
-    n = len(rows)
-    test, validation = (1, 1) if split == "leave_one_out" else (max(1, n // 5), max(1, n // 10))
-    first_test = n - test
+    test, validation = (int(part) for part in _held_out(np.int64(len(rows)), split))
+    first_test = len(rows) - test
     first_validation = first_test - validation
     return UserSplit(
         user_id=interactions.user_ids[user],

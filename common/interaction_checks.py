@@ -56,7 +56,11 @@ class Events:
 
 @dataclass(frozen=True)
 class EventCounts:
-    """What `checked_events` read and left out; see `CheckReport` for each field."""
+    """What `checked_events` read and left out; see `CheckReport` for most fields.
+
+    Attributes:
+        most_of_a_user: The most usable interactions that any one user has.
+    """
 
     rows_read: int
     users_read: int
@@ -66,6 +70,7 @@ class EventCounts:
     duplicate_rows: int
     short_users: int
     short_user_rows: int
+    most_of_a_user: int
 
 
 @dataclass(frozen=True)
@@ -119,24 +124,37 @@ def checked_events(
     Raises:
         DataError: A wrong value, no known item, or no user with enough interactions.
     """
+    kept, counts = usable_events(table, item_ids, min_interactions)
+    where = source_of(table, "interactions")
+    if counts.unknown_item_rows == counts.rows_read:
+        example = read_ids(table, "item_id", where)[0].as_py()
+        raise DataError(
+            f"{where}: none of its {counts.unknown_items} items is in the catalogue, e.g. "
+            f"{example!r}; check that both tables use the same item ids"
+        )
+    if not kept.user_ids:
+        raise DataError(
+            f"{where}: no user has {min_interactions} usable interactions (the most is "
+            f"{counts.most_of_a_user}); add data or lower data.min_interactions"
+        )
+    return kept, counts
+
+
+def usable_events(
+    table: pa.Table, item_ids: tuple[str, ...], min_interactions: int
+) -> tuple[Events, EventCounts]:
+    """As `checked_events` of a part of the data, in which no user may be left.
+
+    Raises:
+        DataError: A wrong value.
+    """
     where = source_of(table, "interactions")
     events = _read_events(table, where, item_ids)
     known = events.take(events.item >= 0)
     unknown_items = int(pc.count_distinct(_unknown_ids(table, where, events)).as_py())
-    if len(known.user) == 0:
-        example = read_ids(table, "item_id", where)[0].as_py()
-        raise DataError(
-            f"{where}: none of its {unknown_items} items is in the catalogue, e.g. {example!r}; "
-            "check that both tables use the same item ids"
-        )
     unique = _keep_earliest(known, len(item_ids))
     per_user = np.bincount(unique.user, minlength=len(events.user_ids))
     kept = _keep_users(unique, per_user >= min_interactions)
-    if not kept.user_ids:
-        raise DataError(
-            f"{where}: no user has {min_interactions} usable interactions (the most is "
-            f"{per_user.max()}); add data or lower data.min_interactions"
-        )
     short = (per_user > 0) & (per_user < min_interactions)
     return kept, EventCounts(
         rows_read=table.num_rows,
@@ -147,6 +165,7 @@ def checked_events(
         duplicate_rows=len(known.user) - len(unique.user),
         short_users=int(short.sum()),
         short_user_rows=int(per_user[short].sum()),
+        most_of_a_user=int(per_user.max(initial=0)),
     )
 
 

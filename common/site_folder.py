@@ -11,7 +11,8 @@
             users.parquet
 
 A manifest names its catalogue relative to its folder; ``../items.parquet`` in a simulated
-federation, ``items.parquet`` (the default) at a site that stands alone.
+federation, ``items.parquet`` (the default) at a site that stands alone. Where there are very
+many sites, their rows lie in common files instead (`common.pooled_sites`).
 """
 
 from __future__ import annotations
@@ -29,19 +30,22 @@ from common.errors import DataError
 from common.interactions import Catalogue, Interactions, Users
 
 SITES_FILE = "sites.json"
+POOL_FILE = "pool.json"
 MANIFEST_FILE = "site.json"
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
 USERS_FILE = "users.parquet"
 
 
-class _Manifest(BaseModel):
+class Manifest(BaseModel):
+    """What every manifest has."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
 
 
-class SiteManifest(_Manifest):
+class SiteManifest(Manifest):
     """What a site declares in public about its folder.
 
     Attributes:
@@ -66,7 +70,7 @@ class SiteManifest(_Manifest):
     min_interactions: int = Field(3, ge=3)
 
 
-class SitesManifest(_Manifest):
+class SitesManifest(Manifest):
     """The sites of a federation folder: names of its sub-folders, in order."""
 
     dataset: str
@@ -74,7 +78,7 @@ class SitesManifest(_Manifest):
     sites: tuple[str, ...]
 
 
-ManifestT = TypeVar("ManifestT", bound=_Manifest)
+ManifestT = TypeVar("ManifestT", bound=Manifest)
 
 
 def read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
@@ -98,13 +102,18 @@ def read_manifest(path: Path, kind: type[ManifestT]) -> ManifestT:
         raise DataError(f"{path}: {faults}; correct it or make the folder anew") from error
 
 
-def write_manifest(path: Path, manifest: _Manifest) -> None:
+def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest as indented JSON (the caller makes the write atomic)."""
     path.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
+def site_name(number: int) -> str:
+    """The name of a simulated site: that of its folder, and of its random streams."""
+    return f"site-{number:04d}"
+
+
 def read_sites(folder: Path) -> list[Path]:
-    """The folders of a federation's sites, in order.
+    """The folders of a federation's sites, in order; not for a pooled one, where most are absent.
 
     Raises:
         DataError: ``sites.json`` is missing, unreadable, or breaks the format.
@@ -127,6 +136,13 @@ def write_interactions(
     path: Path, interactions: Interactions, catalogue: Catalogue, rows: npt.NDArray[Any]
 ) -> None:
     """Write the given rows as Parquet: user_id, item_id, rating, timestamp."""
+    pq.write_table(interaction_table(interactions, catalogue, rows), path)
+
+
+def interaction_table(
+    interactions: Interactions, catalogue: Catalogue, rows: npt.NDArray[Any]
+) -> pa.Table:
+    """The given rows as a table: user_id, item_id, rating, timestamp."""
     user_ids = np.asarray(interactions.user_ids, dtype=object)
     item_ids = np.asarray(catalogue.item_ids, dtype=object)
     columns = {
@@ -135,14 +151,19 @@ def write_interactions(
         "rating": pa.array(interactions.rating[rows]),
         "timestamp": pa.array(interactions.timestamp[rows]),
     }
-    pq.write_table(pa.table(columns), path)
+    return pa.table(columns)
 
 
 def write_users(path: Path, users: Users, rows: npt.NDArray[Any]) -> None:
     """Write the given users as Parquet: user_id and every attribute."""
+    pq.write_table(user_table(users, rows), path)
+
+
+def user_table(users: Users, rows: npt.NDArray[Any]) -> pa.Table:
+    """The given users as a table: user_id and every attribute."""
     columns = {"user_id": users.user_ids, **users.attributes}
     arrays = {
         name: pa.array([values[row] for row in rows], pa.string())
         for name, values in columns.items()
     }
-    pq.write_table(pa.table(arrays), path)
+    return pa.table(arrays)

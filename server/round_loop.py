@@ -16,6 +16,7 @@ from common.messages import POPULARITY_ROUND, Stage
 from common.metrics_plan import stages_due
 from common.noise_plan import popularity_deviation
 from common.progress import ProgressListener
+from server.participants import count
 from server.round_record import (
     EvaluationOutcome,
     RoundClock,
@@ -114,7 +115,7 @@ def release_popularity(
         FederationError: Fewer than `federation.min_sites` good replies; recorded before.
     """
     federation, clock = strategy.config.federation, RoundClock()
-    listener.message("asking every site for its popularity release")
+    listener.message("asking for the popularity release")
     counts: npt.NDArray[np.float64] | None
     with records.releases_of(strategy):
         if summed is not None:
@@ -143,7 +144,7 @@ def wait_for_sites(grid: Grid, sites: int, deadline_s: float) -> None:
         FederationError: Another number of nodes is there at the deadline.
     """
     end = time.monotonic() + deadline_s
-    while (nodes := len(list(grid.get_node_ids()))) < sites and time.monotonic() < end:
+    while (nodes := count(grid.get_node_ids())) < sites and time.monotonic() < end:
         time.sleep(min(NODE_POLL_S, deadline_s))
     if nodes != sites:
         within = f" within {deadline_s:g} s" if nodes < sites else ""

@@ -1,4 +1,4 @@
-"""The one Flower Strategy of fedrec: all sites, every round, public weights.
+"""The one Flower Strategy of fedrec: all sites or a draw of them each round, public weights.
 
 It asks, reads and hands over to pure functions (`aggregation`, `server_optimizer`). A site
 that errs, refuses, breaks the message contract, sends non-finite numbers or misses the
@@ -38,6 +38,7 @@ from common.progress import ProgressListener
 from common.release_record import ReleaseRecord
 from server.aggregation import WeightedSum, l2_norm
 from server.metric_means import exact_means, noised_means
+from server.participants import participants
 from server.popularity import sum_counts
 from server.reply_reading import ReplyReader
 from server.round_record import EvaluationOutcome, RoundOutcome, SiteRound, too_few_sites
@@ -94,7 +95,7 @@ class FederatedAdapters(Strategy):
         return self.config.federation.min_sites
 
     def configure_popularity(self, grid: Grid) -> Iterable[Message]:
-        """Asks every site for its popularity release."""
+        """Asks every site, or a draw as in any round, for its popularity release."""
         content = encode_popularity_request(PopularityRequest(self.run, self._sha256))
         return self._ask(grid, content, POPULARITY_QUERY, 0)
 
@@ -107,7 +108,7 @@ class FederatedAdapters(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every site to train from `arrays`; `config` holds nothing."""
+        """Asks the round's sites to train from `arrays`; `config` holds nothing."""
         adapter = read_arrays(arrays, self.reader.shapes)
         request = TrainRequest(self.run, server_round, self._sha256, adapter, self.item_prior)
         return self._ask(grid, encode_train_request(request), MessageType.TRAIN, server_round)
@@ -149,7 +150,7 @@ class FederatedAdapters(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Asks every site to evaluate `arrays` on ``config["stage"]``."""
+        """Asks the round's sites to evaluate `arrays` on ``config["stage"]``."""
         self._stage = cast(Stage, config[STAGE_KEY])
         request = EvaluateRequest(
             self.run,
@@ -193,7 +194,7 @@ class FederatedAdapters(Strategy):
     def _ask(
         self, grid: Grid, content: RecordDict, message_type: str, server_round: int
     ) -> list[Message]:
-        nodes = sorted(grid.get_node_ids())
+        nodes = participants(grid.get_node_ids(), self.config, server_round)
         self._unanswered = set(nodes)
         ttl = self.config.federation.round_deadline_s
         group = str(server_round)

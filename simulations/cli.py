@@ -160,23 +160,31 @@ def data_fetch(
     "--set data.partition=dirichlet",
 )
 def data_partition(
-    out: Annotated[Path, typer.Option(help="Folder to make, with one folder per site.")],
+    out: Annotated[Path, typer.Option(help="Folder to make, with all sites in it.")],
     scenario: Annotated[
         str | None, typer.Argument(help="Scenario whose [data] is used. Default: the defaults.")
     ] = None,
     overrides: Overrides = None,
+    pooled: Annotated[
+        bool | None,
+        typer.Option(
+            "--pooled/--folders",
+            help="All sites in a few files, or a folder per site. Default: pooled above 1,000.",
+        ),
+    ] = None,
 ) -> None:
-    """Split a data set into one folder per site, as nodes of a deployment would have them."""
-    from simulations.datasets import load_dataset
-    from simulations.partition import write_site_folders
+    """Split a data set into sites: one folder each, as nodes of a deployment have them, or pooled.
+
+    Pooled sites of a folder with interactions.parquet are streamed, never loaded at once.
+    """
+    from simulations.site_layout import write_sites
 
     path = find_scenario(scenario) if scenario else None
     config = load_config(scenario=path, overrides=overrides or [])
     console = stderr_console()
     with console.status("splitting users into sites"):
-        dataset = load_dataset(config.data, notify=console.print)
-        folders = write_site_folders(dataset, config.data, out)
-    print(f"{len(folders)} sites in {out}")
+        write_sites(config.data, out, pooled=pooled, notify=console.print)
+    print(f"{config.data.sites} sites in {out}")
 
 
 def main() -> None:
@@ -189,7 +197,7 @@ def _simulate(config: RunConfig, folder: RunFolder, *, quiet: bool) -> Simulatio
     from simulations.progress import progress_listener
     from simulations.simulate import simulate as run_simulation
 
-    sites, local_steps = config.data.sites, config.federation.local_steps
+    sites, local_steps = config.sites_asked, config.federation.local_steps
     with progress_listener(
         stderr_console(), sites=sites, local_steps=local_steps, quiet=quiet
     ) as listener:

@@ -1,19 +1,12 @@
 """Public data sets by name, and a folder of tables, as checked data sets.
 
-A folder holds ``interactions.*``, ``items.*`` and optionally ``users.*`` in any form that
-`common.table_readers` reads. Where its columns have other names, ``columns.toml`` maps them::
-
-    [interactions]
-    user_id = "userId"
-    [items]
-    text = "title"
+A folder's format is that of `simulations.tables_folder`.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,15 +17,14 @@ import pyarrow.parquet as pq
 from common.config import DataConfig
 from common.errors import DataError
 from common.interactions import Dataset, build_dataset
-from common.table_readers import SUFFIXES, read_table
+from common.table_readers import read_table
 from simulations.movielens import LICENCE, NAME, SHA256, RawMovieLens
 from simulations.movielens_sources import Notify, from_local, from_network
 from simulations.synthetic import synthetic_dataset
+from simulations.tables_folder import INTERACTIONS, TABLES, read_folder_table
 
 CACHE_VARIABLE = "FEDREC_CACHE"
 SOURCE_VARIABLE = "FEDREC_MOVIELENS_SOURCE"
-TABLES = ("interactions", "items", "users")
-COLUMNS_FILE = "columns.toml"
 
 
 def _say_nothing(_message: str) -> None:
@@ -74,28 +66,16 @@ def load_dataset(
 
 
 def load_folder(folder: Path, min_interactions: int) -> Dataset:
-    """Load a folder of tables (see the module's docstring); its name names the data set.
+    """Load a folder of tables; its name names the data set.
 
     Raises:
         DataError: A table is missing, ambiguous, or fails its checks.
     """
-    mappings = _read_mappings(folder / COLUMNS_FILE)
-    tables = {}
-    for name in TABLES:
-        found = [path for s in SUFFIXES if (path := folder / f"{name}{s}").is_file()]
-        if len(found) > 1:
-            raise DataError(
-                f"{folder}: holds {found[0].name} and {found[1].name}; keep one of them"
-            )
-        if not found and name != "users":
-            kinds = ", ".join(SUFFIXES)
-            raise DataError(f"{folder}: has no {name} table; add {name} with one of {kinds}")
-        tables[name] = read_table(found[0], columns=mappings.get(name)) if found else None
     return build_dataset(
         folder.resolve().name,
-        tables["interactions"],
-        tables["items"],
-        tables["users"],
+        read_folder_table(folder, INTERACTIONS),
+        read_folder_table(folder, "items"),
+        read_folder_table(folder, "users", is_optional=True),
         min_interactions=min_interactions,
     )
 
@@ -168,18 +148,3 @@ def _write_cache(folder: Path, raw: RawMovieLens) -> None:
             f"{folder}: cannot be written ({error.strerror or error}); free space or set "
             f"{CACHE_VARIABLE} to another folder"
         ) from error
-
-
-def _read_mappings(path: Path) -> dict[str, dict[str, str]]:
-    if not path.is_file():
-        return {}
-    try:
-        mappings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); correct the TOML") from error
-    for table, columns in mappings.items():
-        fits = isinstance(columns, dict) and all(isinstance(v, str) for v in columns.values())
-        if table not in TABLES or not fits:
-            remedy = f"use sections {', '.join(TABLES)} of lines like user_id = 'userId'"
-            raise DataError(f"{path}: cannot use {table!r}; {remedy}")
-    return mappings

@@ -17,7 +17,7 @@ from common.config import RunConfig
 from common.devices import device_label
 from common.holdout import UserSplit, hold_out
 from common.initial_adapter import initial_adapter
-from common.interactions import Dataset
+from common.interactions import Catalogue, Dataset
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baselines import (
@@ -84,6 +84,13 @@ def examine(
     ).model_dump(mode="json")
     folder.write_json("metrics.json", metrics)
     return metrics
+
+
+def write_run_peft(config: RunConfig, folder: RunFolder, catalogue: Catalogue) -> None:
+    """PEFT's files of the run's adapter, where the lab evaluates nothing and writes no others."""
+    recommender = build_recommender(config, catalogue)
+    load_adapter(recommender, folder.read_adapter()[0])
+    write_peft_files(recommender.item_tower.peft, folder)
 
 
 def scorer_of(

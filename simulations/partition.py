@@ -1,17 +1,24 @@
-"""Simulation only: partitions users and writes a folder per site (see `common.site_folder`)."""
+"""Simulation only: partitions users and writes the sites, a folder each or pooled.
+
+The layouts are those of `common.site_folder` and `common.pooled_sites`; a site's data are the
+same in both, and its name, which seeds its streams, too.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from common.config import DataConfig
 from common.errors import DataError
-from common.holdout import UserSplit, hold_out
+from common.holdout import train_lengths
 from common.interactions import Dataset, Int64Array
+from common.pooled_sites import POOL_FILES
 from common.site_folder import (
     INTERACTIONS_FILE,
     ITEMS_FILE,
@@ -20,14 +27,20 @@ from common.site_folder import (
     USERS_FILE,
     SiteManifest,
     SitesManifest,
+    interaction_table,
+    site_name,
+    user_table,
     write_catalogue,
     write_interactions,
     write_manifest,
     write_users,
 )
+from simulations.pool_writer import PoolWriter
 from simulations.user_partition import partition_users as partition_users
 
 SITE_FILES = {INTERACTIONS_FILE, ITEMS_FILE, MANIFEST_FILE, USERS_FILE}
+FEDERATION_FILES = {SITES_FILE, *POOL_FILES}
+SITES_AT_ONCE = 4096
 
 
 def write_site_folders(dataset: Dataset, config: DataConfig, folder: Path) -> list[Path]:
@@ -49,6 +62,28 @@ def write_site_folders(dataset: Dataset, config: DataConfig, folder: Path) -> li
             does not take the files.
     """
     parts = partition_users(dataset, config)
+    with new_federation(folder) as new:
+        sites = _write_all(dataset, config, parts, new)
+    return [folder.resolve() / site for site in sites]
+
+
+def write_pool(dataset: Dataset, config: DataConfig, folder: Path) -> None:
+    """As `write_site_folders`, all sites in common files."""
+    parts = partition_users(dataset, config)
+    with new_federation(folder) as new:
+        write_catalogue(new / ITEMS_FILE, dataset.catalogue)
+        writer = PoolWriter(new, dataset.name, dataset.catalogue.sha256, config.min_interactions)
+        with writer:
+            _pool_all(writer, dataset, config, parts)
+
+
+@contextmanager
+def new_federation(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` at the end, whole or not at all.
+
+    Raises:
+        DataError: `folder` holds something else, or the disk does not take the files.
+    """
     folder = folder.resolve()
     _refuse_foreign(folder)
     try:
@@ -56,30 +91,54 @@ def write_site_folders(dataset: Dataset, config: DataConfig, folder: Path) -> li
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             new = Path(temporary) / "new"
             new.mkdir()
-            sites = _write_all(dataset, config, parts, new)
+            yield new
             _swap_in(new, folder, Path(temporary) / "old")
     except (OSError, shutil.Error) as error:
         raise DataError(
             f"{folder}: cannot be written ({error.strerror or error}); free space or choose "
             "another folder"
         ) from error
-    return [folder / site for site in sites]
+
+
+def _pool_all(
+    writer: PoolWriter, dataset: Dataset, config: DataConfig, parts: list[Int64Array]
+) -> None:
+    """Hands the sites to `writer` a few thousand at a time."""
+    by_site, rows = _rows_by_site(dataset, parts)
+    trained = train_lengths(np.bincount(dataset.interactions.user), config.split)
+    ends = np.cumsum(rows)
+    for first in range(0, len(parts), SITES_AT_ONCE):
+        here = slice(first, first + SITES_AT_ONCE)
+        start = ends[first] - rows[first]
+        taken = by_site[start : start + rows[here].sum()]
+        writer.add(
+            interaction_table(dataset.interactions, dataset.catalogue, taken),
+            user_table(dataset.users, np.concatenate(parts[here])),
+            rows=rows[here],
+            users_of_site=np.array([len(part) for part in parts[here]]),
+            examples=np.array([trained[part].sum() for part in parts[here]]),
+        )
+
+
+def _rows_by_site(dataset: Dataset, parts: list[Int64Array]) -> tuple[Int64Array, Int64Array]:
+    """The interactions' rows in the order of the sites, and how many each site has."""
+    site_of_user = np.zeros(len(dataset.users.user_ids), dtype=np.int64)
+    for number, part in enumerate(parts):
+        site_of_user[part] = number
+    site_of_row = site_of_user[dataset.interactions.user]
+    return np.argsort(site_of_row, kind="stable"), np.bincount(site_of_row, minlength=len(parts))
 
 
 def _write_all(
     dataset: Dataset, config: DataConfig, parts: list[Int64Array], new: Path
 ) -> tuple[str, ...]:
-    sites = tuple(f"site-{number:04d}" for number in range(len(parts)))
+    sites = tuple(map(site_name, range(len(parts))))
     sha256 = dataset.catalogue.sha256
     write_catalogue(new / ITEMS_FILE, dataset.catalogue)
-    examples = np.array([len(split.train) for split in _splits(dataset, config)])
-    site_of_user = np.zeros(len(dataset.users.user_ids), dtype=np.int64)
-    for number, part in enumerate(parts):
-        site_of_user[part] = number
-    site_of_row = site_of_user[dataset.interactions.user]
-    by_site = np.argsort(site_of_row, kind="stable")
-    ends = np.cumsum(np.bincount(site_of_row, minlength=len(parts)))
-    for site, part, rows in zip(sites, parts, np.split(by_site, ends[:-1]), strict=True):
+    examples = train_lengths(np.bincount(dataset.interactions.user), config.split)
+    by_site, counts = _rows_by_site(dataset, parts)
+    rows_of_sites = np.split(by_site, np.cumsum(counts)[:-1])
+    for site, part, rows in zip(sites, parts, rows_of_sites, strict=True):
         (new / site).mkdir()
         write_interactions(
             new / site / INTERACTIONS_FILE, dataset.interactions, dataset.catalogue, rows
@@ -99,10 +158,6 @@ def _write_all(
     overview = SitesManifest(dataset=dataset.name, catalogue_sha256=sha256, sites=sites)
     write_manifest(new / SITES_FILE, overview)
     return sites
-
-
-def _splits(dataset: Dataset, config: DataConfig) -> list[UserSplit]:
-    return hold_out(dataset.interactions, dataset.catalogue, split=config.split, seed=config.seed)
 
 
 def _swap_in(new: Path, folder: Path, old: Path) -> None:
@@ -127,7 +182,7 @@ def _refuse_foreign(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder).parts
         ours = (
-            inside[0] in (SITES_FILE, ITEMS_FILE)
+            inside[0] in FEDERATION_FILES
             if len(inside) == 1 and path.is_file()
             else inside[0].startswith("site-")
             and (len(inside) == 1 or (len(inside) == 2 and inside[1] in SITE_FILES))

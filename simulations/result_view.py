@@ -30,7 +30,7 @@ class RunSummary:
 
     Attributes:
         run_folder: where everything is.
-        metrics: the content of ``metrics.json``.
+        metrics: the content of ``metrics.json``; None without the lab's evaluation.
         privacy: the run's settings of privacy.
         epsilon: of the whole run, the largest of any site; None without privacy.
         delta: at which `epsilon` holds.
@@ -39,7 +39,7 @@ class RunSummary:
     """
 
     run_folder: Path
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] | None
     privacy: PrivacyConfig
     epsilon: float | None
     delta: float
@@ -54,12 +54,8 @@ class RunSummary:
 
 def show_result(console: Console, summary: RunSummary) -> None:
     """Print accuracy with intervals, the privacy spent, the time and where the report is."""
-    found = MetricsFile.model_validate(summary.metrics)
-    caption = f"{found.stage}, {found.rows[0].users} users, mean [95% interval]; lab only"
-    table = Table("", "HR@10", "NDCG@10", caption=caption)
-    for row in found.rows:
-        table.add_row(row.name, *(_interval(getattr(row, name)) for name in _COLUMNS))
-    console.print(table)
+    if summary.metrics is not None:
+        console.print(_results(MetricsFile.model_validate(summary.metrics)))
     lines = {
         "privacy": privacy_line(summary.privacy, summary.epsilon, summary.delta),
         "trusted": summary.trusted,
@@ -72,15 +68,26 @@ def show_result(console: Console, summary: RunSummary) -> None:
         console.print(f"{name + ':':9}{line}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _results(found: MetricsFile) -> Table:
+    caption = f"{found.stage}, {found.rows[0].users} users, mean [95% interval]; lab only"
+    table = Table("", "HR@10", "NDCG@10", caption=caption)
+    for row in found.rows:
+        table.add_row(row.name, *(_interval(getattr(row, name)) for name in _COLUMNS))
+    return table
+
+
 def result_json(summary: RunSummary) -> str:
     """Return the result as one line of strict JSON."""
-    model = MetricsFile.model_validate(summary.metrics).rows[0]
+    figures: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    if summary.metrics is not None:
+        model = MetricsFile.model_validate(summary.metrics).rows[0]
+        figures = {name: getattr(model, name).model_dump() for name in _COLUMNS}
     privacy = summary.privacy
     content = {
         "schema_version": 1,
         "run_folder": str(summary.run_folder),
         "report": str(summary.report),
-        **{name: getattr(model, name).model_dump() for name in _COLUMNS},
+        **figures,
         "epsilon": summary.epsilon,
         "delta": summary.delta,
         "unit": privacy.unit,

@@ -15,6 +15,7 @@ import torch
 
 from client.agent import forget_agents
 from client.ledger_export import export_file
+from client.site_data import declared_name, federation_catalogue
 from client.site_ledger import LEDGER_FILE
 from common.atomic_files import file_errors
 from common.cache_folder import cache_folder
@@ -24,12 +25,11 @@ from common.errors import FederationError
 from common.interactions import Dataset
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
-from common.site_folder import MANIFEST_FILE, SiteManifest, read_manifest, read_sites
 from simulations.datasets import load_dataset
 from simulations.engines import run_engine
-from simulations.lab import examine
-from simulations.partition import write_site_folders
+from simulations.lab import examine, write_run_peft
 from simulations.report import build_report
+from simulations.site_layout import write_sites
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class SimulationResult:
 
     Attributes:
         run_folder: Where everything is.
-        metrics: The contents of ``metrics.json``.
+        metrics: The contents of ``metrics.json``; None without the lab's evaluation.
         epsilon: The largest total ε over sites (PRV), None in mode `none`.
         delta: The δ at which it is stated.
         seconds: Wall-clock time of the whole run without downloads.
     """
 
     run_folder: Path
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] | None
     epsilon: float | None
     delta: float
     seconds: float
@@ -69,20 +69,27 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
     resolve_device(config.engine.device)  # a device that is not there is told at once
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
-    listener.message(f"loading {config.data.dataset}")
-    dataset = load_dataset(config.data, notify=listener.message)
+    dataset = None
+    if config.evaluation.lab:
+        listener.message(f"loading {config.data.dataset}")
+        dataset = load_dataset(config.data, notify=listener.message)
     started = time.monotonic()
     try:
         with simulated_sites(dataset, config, folder) as sited:
             run_engine(sited, folder, listener)
+            if dataset is None:
+                catalogue = federation_catalogue(Path(sited.data.sites_folder))
+                write_run_peft(config, folder, catalogue)
     except FederationError as fault:
         if not folder.read_rounds():
             raise
         build_report(folder.path)  # of the rounds that there were, with each site's reason
         report = folder.path / "report.html"
         raise FederationError(f"{fault}; the report up to here is {report}") from fault
-    listener.message("evaluating in the lab: the model and the baselines")
-    metrics = examine(config, folder, dataset, started=started)
+    metrics = None
+    if dataset is not None:
+        listener.message("evaluating in the lab: the model and the baselines")
+        metrics = examine(config, folder, dataset, started=started)
     listener.message("writing the report")
     build_report(folder.path)
     return SimulationResult(
@@ -95,8 +102,12 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
 
 
 @contextmanager
-def simulated_sites(dataset: Dataset, config: RunConfig, folder: RunFolder) -> Iterator[RunConfig]:
+def simulated_sites(
+    dataset: Dataset | None, config: RunConfig, folder: RunFolder
+) -> Iterator[RunConfig]:
     """Gives the run its sites: those of `data.sites_folder`, or some that live for the run.
+
+    A data set that is not at hand is loaded or streamed where sites must be made of it.
 
     A run's folder may be handed to anyone, so the sites' data never lie in it; the exports
     of their ledgers do, whatever ends the run.
@@ -106,7 +117,7 @@ def simulated_sites(dataset: Dataset, config: RunConfig, folder: RunFolder) -> I
             sites = Path(config.data.sites_folder).resolve()
         else:
             sites = stack.enter_context(_temporary_folder()) / "sites"
-            write_site_folders(dataset, config.data, sites)
+            write_sites(config.data, sites, dataset=dataset)
         data = config.data.model_copy(update={"sites_folder": str(sites)})
         try:
             yield config.model_copy(update={"data": data})
@@ -129,14 +140,11 @@ def _temporary_folder() -> Iterator[Path]:
 
 def export_ledgers(sites: Path, folder: RunFolder) -> None:
     """Writes the export of every site's ledger that exists into the run's folder."""
-    for site_folder in read_sites(sites):
-        path = site_folder / LEDGER_FILE
-        if path.is_file():
-            manifest = read_manifest(site_folder / MANIFEST_FILE, SiteManifest)
-            folder.write_ledger(manifest.site, export_file(path))
+    for path in sorted(sites.glob(f"*/{LEDGER_FILE}")):
+        folder.write_ledger(declared_name(path.parent), export_file(path))
 
 
 def total_epsilon(folder: RunFolder) -> float | None:
     """The largest total ε that a site's records state."""
     stated = [r["epsilon_prv"] for r in folder.read_releases() if r["epsilon_prv"] is not None]
-    return max(stated) if stated else None
+    return max(stated, default=None)

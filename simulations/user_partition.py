@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from common.config import DataConfig
 from common.errors import DataError
-from common.interactions import Dataset, Int64Array
+from common.interactions import Catalogue, Dataset, Int64Array, Interactions, Users
 
 UNKNOWN_GENRE = "unknown"
 SMALLEST_ALPHA = 1e-6  # below this every group lands on one site anyway
@@ -33,17 +35,37 @@ def partition_users(dataset: Dataset, config: DataConfig) -> list[Int64Array]:
     Raises:
         DataError: More sites than users, or `partition_by` names nothing that the data has.
     """
-    users = len(dataset.interactions.user_ids)
+    genres = None
+    if config.partition == "dirichlet" and config.partition_by == "genre":
+        genres = favourite_genres(dataset.interactions, dataset.catalogue, dataset.name)
+    return split_users(dataset.users, dataset.name, config, genres)
+
+
+def split_users(
+    who: Users, name: str, config: DataConfig, genres: Sequence[str] | None = None
+) -> list[Int64Array]:
+    """As `partition_users`, of users by themselves.
+
+    Args:
+        who: the users.
+        name: of the data set, for messages.
+        config: The run's `data` section.
+        genres: each user's favourite genre, where the partition goes by it.
+
+    Raises:
+        DataError: as `partition_users`.
+    """
+    users = len(who.user_ids)
     if config.sites > users:
         raise DataError(
-            f"data.sites={config.sites} is more than the {users} users of {dataset.name}; "
+            f"data.sites={config.sites} is more than the {users} users of {name}; "
             f"set data.sites to at most {users}"
         )
     rng = np.random.default_rng([config.seed, PARTITION_STREAM])
     if config.partition == "equal":
         parts = np.array_split(rng.permutation(users), config.sites)
     elif config.partition == "dirichlet":
-        labels = user_labels(dataset, config.partition_by)
+        labels = genres if genres is not None else user_labels(who, name, config.partition_by)
         parts = _dirichlet_parts(labels, config.sites, config.partition_alpha, rng)
     else:
         sizes = _skewed_sizes(users, config.sites, config.partition_alpha, rng)
@@ -51,25 +73,22 @@ def partition_users(dataset: Dataset, config: DataConfig) -> list[Int64Array]:
     return [np.sort(part).astype(np.int64) for part in parts]
 
 
-def user_labels(dataset: Dataset, partition_by: str) -> list[str]:
-    """Each user's value of an attribute, or for ``genre`` the user's favourite genre.
+def user_labels(who: Users, name: str, partition_by: str) -> list[str]:
+    """Each user's value of an attribute.
 
     Raises:
-        DataError: The data set has no such attribute, or no genres.
+        DataError: The data set has no such attribute.
     """
-    if partition_by == "genre":
-        return favourite_genres(dataset)
-    attributes = dataset.users.attributes
+    attributes = who.attributes
     if partition_by not in attributes:
         known = ", ".join(["genre", *sorted(attributes)])
         raise DataError(
-            f"data.partition_by={partition_by!r} is no attribute of {dataset.name}; "
-            f"use one of {known}"
+            f"data.partition_by={partition_by!r} is no attribute of {name}; use one of {known}"
         )
     return list(attributes[partition_by])
 
 
-def favourite_genres(dataset: Dataset) -> list[str]:
+def favourite_genres(interactions: Interactions, catalogue: Catalogue, name: str) -> list[str]:
     """The genre of most of a user's interactions; of equals the first by name.
 
     A user whose items have no genre gets ``unknown``.
@@ -77,25 +96,25 @@ def favourite_genres(dataset: Dataset) -> list[str]:
     Raises:
         DataError: No item of the catalogue has a genre.
     """
-    genres = dataset.catalogue.genres
+    genres = catalogue.genres
     names = sorted({genre for row in genres for genre in row})
     if not names:
         raise DataError(
-            f"data.partition_by='genre' but no item of {dataset.name} has a genre; "
+            f"data.partition_by='genre' but no item of {name} has a genre; "
             "partition by a user attribute"
         )
     index = {name: column for column, name in enumerate(names)}
     membership = np.zeros((len(genres), len(names)))
     for item, row in enumerate(genres):
         membership[item, [index[genre] for genre in row]] = 1
-    counts = np.zeros((len(dataset.interactions.user_ids), len(names)))  # [U, G]
-    np.add.at(counts, dataset.interactions.user, membership[dataset.interactions.item])
+    counts = np.zeros((len(interactions.user_ids), len(names)))  # [U, G]
+    np.add.at(counts, interactions.user, membership[interactions.item])
     best = counts.argmax(axis=1)
     return [names[b] if row[b] > 0 else UNKNOWN_GENRE for b, row in zip(best, counts, strict=True)]
 
 
 def _dirichlet_parts(
-    labels: list[str], sites: int, alpha: float, rng: np.random.Generator
+    labels: Sequence[str], sites: int, alpha: float, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
     values = np.asarray(labels)
     site_of_user = np.zeros(len(labels), dtype=np.int64)

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from simulations.report.claim import Claim, has_other_unit, is_seeded
-from simulations.report.metrics_file import MetricsFile
 from simulations.report.number_text import epsilon_text
 from simulations.report.privacy_totals import AGREEMENT, SiteTotals
 from simulations.report.run_files import RunFiles
@@ -33,7 +32,7 @@ def alerts(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> list[st
         *_guarantee(run, claim),
         *_accounting(run, claim, totals),
         *_sites(run),
-        *_rows(run.metrics),
+        *_rows(run),
         *(run.metrics.warnings if run.metrics else ()),
         *_lab_only(run),
     ]
@@ -91,7 +90,14 @@ def _sites(run: RunFiles) -> Iterator[str]:
         yield f"{name} {_STATUS_TEXT[status]} in {where}: {reason}"
 
 
-def _rows(metrics: MetricsFile | None) -> Iterator[str]:
+def _rows(run: RunFiles) -> Iterator[str]:
+    metrics = run.metrics
+    if metrics is None and not run.config.evaluation.lab:
+        yield (
+            "No evaluation in the lab: evaluation.lab is false, so that the data need not be "
+            "loaded at once. There is no table of results and no baseline beside this run."
+        )
+        return
     if metrics is None:
         yield "There is no metrics.json: the run ended before its evaluation."
         return

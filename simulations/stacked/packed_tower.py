@@ -78,6 +78,7 @@ class PackedItemTower(nn.Module):
     @torch.no_grad()
     def encode(self, keys: torch.Tensor) -> None:
         """Encodes the texts that the coming microbatches ask for: ascending, distinct `keys`."""
+        self._encoded = None  # never two of them in memory
         texts_of_all = len(self._prefix.lengths)
         copies, texts = keys // texts_of_all, keys % texts_of_all
         groups, group_of_row = torch.unique(copies, return_inverse=True)

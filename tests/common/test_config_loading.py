@@ -235,3 +235,35 @@ def test_hash_is_of_what_defines_the_result() -> None:
     other = load_config(overrides=["federation.seed=1"])
     assert base.sha256() == same.sha256()
     assert base.sha256() != other.sha256()
+
+
+def test_sites_are_drawn_only_where_each_releases_its_own() -> None:
+    assert faults_of(overrides=["federation.sites_per_round=5"]) == (
+        "federation.sites_per_round must be 0 in mode distributed, where one round is one step on "
+        "the sum over all sites, got 5; set federation.sites_per_round=0",
+    )
+    local = ["privacy.mode=local", "data.sites=10"]
+    (fault,) = faults_of(overrides=[*local, "federation.sites_per_round=11"])
+    assert "must be at most data.sites=10, got 11" in fault
+    (fault,) = faults_of(
+        overrides=[*local, "federation.sites_per_round=3", "federation.min_sites=4"]
+    )
+    assert "federation.min_sites must be at most federation.sites_per_round=3, got 4" in fault
+    assert load_config(overrides=[*local, "federation.sites_per_round=3"]).sites_asked == 3
+    assert load_config(overrides=local).sites_asked == 10
+
+
+def test_a_remembered_configuration_never_hides_a_wrong_type() -> None:
+    assert load_config(flat={"federation.rounds": 1}).federation.rounds == 1
+    assert load_config(flat={"federation.rounds": 1}) is load_config(flat={"federation.rounds": 1})
+    for wrong in (True, 1.5, "1"):
+        assert faults_of(flat={"federation.rounds": wrong})
+
+
+def test_a_copied_configuration_has_its_own_hash() -> None:
+    config = RunConfig()
+    before = config.sha256()
+    data = config.data.model_copy(update={"seed": 5})
+    assert config.model_copy(update={"data": data}).sha256() != before
+    elsewhere = config.data.model_copy(update={"sites_folder": "elsewhere"})
+    assert config.model_copy(update={"data": elsewhere}).sha256() == before

@@ -78,7 +78,9 @@ def test_small_alpha_skews_sizes():
 
 def test_favourite_genre_is_the_most_frequent():
     genres = DATA.catalogue.genres
-    for user, favourite in enumerate(favourite_genres(DATA)[:10]):
+    for user, favourite in enumerate(
+        favourite_genres(DATA.interactions, DATA.catalogue, DATA.name)[:10]
+    ):
         items = DATA.interactions.item[DATA.interactions.user == user]
         seen = [genre for item in items for genre in genres[item]]
         assert seen.count(favourite) == max(seen.count(genre) for genre in set(seen))
@@ -91,7 +93,7 @@ def test_more_sites_than_users():
 
 def test_unknown_attribute_names_the_known_ones():
     with pytest.raises(DataError, match="use one of genre, age, gender, occupation"):
-        user_labels(DATA, "planet")
+        user_labels(DATA.users, DATA.name, "planet")
 
 
 def test_genre_needs_genres():
@@ -99,4 +101,4 @@ def test_genre_needs_genres():
     items = pa.table({"item_id": ["a", "b", "c"], "text": ["A", "B", "C"]})
     data = build_dataset("plain", pa.table(rows), items, None, min_interactions=3)
     with pytest.raises(DataError, match="no item of plain has a genre"):
-        user_labels(data, "genre")
+        favourite_genres(data.interactions, data.catalogue, data.name)
