@@ -136,9 +136,11 @@ class SiteAgent:
             divisor=self._training.expected_units if self.config.is_private else 1.0,
             max_grad_norm=self.config.privacy.max_grad_norm,
         )
-        stored = stored_release(self.ledger, plan)
+        with self.ledger.held():
+            stored = stored_release(self.ledger, plan)
+            if stored is None:
+                enforce_budget(self.ledger, plan, self.policy)
         if stored is None:
-            enforce_budget(self.ledger, plan, self.policy)
             update = self._training.update(request)
             stored = charge_release(self.ledger, plan, update, self.config, self.data.site)
         tensors, record = stored

@@ -17,14 +17,20 @@ from flwr.serverapp.grid import Grid
 
 from client.app import build_client_app
 from common.config import RunConfig
+from common.flat_adapter import size
+from common.initial_adapter import adapter_shapes
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from server.app import build_server_app
 from simulations.gathering import GatheringTrainer
-from simulations.inprocess_grid import DEFAULT_BATCH, InProcessGrid
+from simulations.inprocess_grid import InProcessGrid
 from simulations.trainers import batch_trainer
 from simulations.workers import WorkerGrid, worker_pool, worker_settings
 from simulations.workers.process import WorkerTask
+
+_MEMORY = 256 * 2**20
+_NUMBER_BYTES = 40  # an adapter's number at a site at work: received, trained, summed, released
+_LEAST, _MOST = 8, 512
 
 
 def run_inprocess(
@@ -32,7 +38,7 @@ def run_inprocess(
     folder: RunFolder,
     listener: ProgressListener,
     *,
-    batch: int = DEFAULT_BATCH,
+    batch: int | None = None,
 ) -> None:
     """Runs the federation of `config` on this machine; see `run_engine`.
 
@@ -40,12 +46,14 @@ def run_inprocess(
         config: what to run.
         folder: the run's folder.
         listener: hears of progress.
-        batch: most sites that a process has at work together; bounds memory.
+        batch: most sites that a process has at work together; by default as many as a fixed
+            memory holds.
 
     Raises:
         FedrecError: The run could not go on.
         KeyboardInterrupt: Passed on; all finished rounds are on disk.
     """
+    batch = batch or sites_together(config)
     run_id = secrets.randbits(63)
     context = Context(
         run_id=run_id,
@@ -56,6 +64,11 @@ def run_inprocess(
     )
     with _torch_threads(config.engine.threads), _grid(config, run_id, batch) as grid:
         build_server_app(run_folder=folder.path, listener=listener)(grid, context)
+
+
+def sites_together(config: RunConfig) -> int:
+    """How many sites a process trains together, so that their adapters take bounded memory."""
+    return max(_LEAST, min(_MOST, _MEMORY // (_NUMBER_BYTES * size(adapter_shapes(config)))))
 
 
 @contextmanager
