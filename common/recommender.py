@@ -150,13 +150,7 @@ class Recommender(nn.Module):
         return vectors.view(*items.shape, -1)
 
     def _scores(self, batch: UnitBatch, live: torch.Tensor | None) -> torch.Tensor:
-        table = self.table()
-        candidates, history = table[batch.candidates], table[batch.history]
-        if live is not None:
-            rows = _rescaled(live[:, : batch.live], candidates[:, : batch.live], batch.live_scale)
-            candidates = torch.cat([rows, candidates[:, batch.live :]], dim=1)  # [B, N, d]
-            if self.config.history_gradient:
-                history = live[:, batch.live :]  # [B, H, d]
+        candidates, history = self._vectors(batch, live)
         weights = lag_weights(batch.history_mask, batch.positions, self.half_lives)
         prior = self.item_prior[batch.candidates]
         scores: torch.Tensor = self.head(
@@ -164,6 +158,25 @@ class Recommender(nn.Module):
         )
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
         return scores + terms
+
+    def _vectors(
+        self, batch: UnitBatch, live: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vectors of candidates ``[B, N, d]`` and history ``[B, H, d]``.
+
+        What is not live comes from the item table, which is not made where all is live.
+        """
+        if live is None:
+            table = self.table()
+            return table[batch.candidates], table[batch.history]
+        rows, history = live[:, : batch.live], live[:, batch.live :]
+        if not self.config.history_gradient:
+            history = self.table()[batch.history]
+        if batch.live == batch.candidates.shape[1]:
+            return _rescaled(rows, rows.detach(), batch.live_scale), history
+        candidates = self.table()[batch.candidates]
+        rows = _rescaled(rows, candidates[:, : batch.live], batch.live_scale)
+        return torch.cat([rows, candidates[:, batch.live :]], dim=1), history
 
     @torch.no_grad()
     def score_all(self, histories: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:

@@ -45,6 +45,7 @@ from simulations.datasets import load_dataset
 from simulations.engines.inprocess import run_inprocess
 from simulations.scenario_files import find_scenario
 from simulations.simulate import simulated_sites
+from simulations.stacked.proof import prove_stacked
 
 ROUNDS = {False: 2, True: 1}  # by `quick`
 TRAINING_EXAMPLES = 98_114  # of MovieLens-100K, leave one out
@@ -221,9 +222,11 @@ def run_rounds(
 
 
 def _prepare(config: RunConfig, dataset: Dataset) -> None:
-    """The start-up self-test; and no item table is left of the warm-up's first round."""
+    """The start-up self-tests; and no item table is left of the warm-up's first round."""
     if config.is_private:
         prove_private_step(config, dataset.catalogue)
+        if config.engine.training == "stacked":
+            prove_stacked(config, dataset.catalogue)
     build_recommender(config, dataset.catalogue).keep_table_for("none yet")
 
 

@@ -35,9 +35,9 @@ def stacked_recommender(
         dropout_masks: draws the masks of dropout.
         tokens_per_pass: tokens that go backward through BERT at a time.
     """
-    recommender.table()  # made once, for all copies
     surgeon = _Surgeon(stack, dropout_masks)
     stacked = _shallow(recommender)
+    stacked.__dict__["table"] = recommender.table  # made at most once, for all copies
     parts = stacked.__dict__["_modules"]
     if recommender.trains_lora:
         parts["item_tower"] = PackedItemTower(recommender.item_tower, stack, tokens_per_pass)
