@@ -47,12 +47,12 @@ def measure(work: str, sites: int, rounds: int, profile: bool) -> dict[str, floa
     """Processor seconds of each round but the first, and peak memory, of this process."""
     import torch
 
-    from client.site_training import SiteTraining
     from common.config_loading import load_config
     from common.progress import SilentListener
     from common.run_folder import RunFolder
     from simulations.engines.inprocess import run_inprocess
     from simulations.simulate import simulated_sites
+    from simulations.stacked import StackedTrainer
     from simulations.synthetic import synthetic_dataset
 
     class Clock(SilentListener):
@@ -72,16 +72,16 @@ def measure(work: str, sites: int, rounds: int, profile: bool) -> dict[str, floa
             self.training.append(training[0])
 
     training = [0.0]
-    update = SiteTraining.update
+    updates = StackedTrainer.updates
 
     def timed(*given: object) -> object:
         start = time.process_time()
         try:
-            return update(*given)
+            return updates(*given)
         finally:
             training[0] += time.process_time() - start
 
-    SiteTraining.update = timed
+    StackedTrainer.updates = timed
     torch.set_num_threads(1)
     settings = [*COMMON, *WORK[work], f"data.sites={sites}", f"federation.rounds={rounds}"]
     config = load_config(overrides=settings)

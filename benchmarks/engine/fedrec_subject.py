@@ -1,8 +1,8 @@
 """fedrec itself: a real federation by the in-process engine, timed over its training rounds.
 
 The same ServerApp, messages, ledger, accounting and releases as in any run; only data sets are
-not evaluated. Loading, the sites' folders, the start-up self-test and one tiny federation come
-before the measured rounds.
+not evaluated. Loading, the sites' folders, the start-up self-tests, one tiny federation and the
+first round, in which the sites read their data, come before the measured rounds.
 """
 
 from __future__ import annotations
@@ -68,12 +68,13 @@ def measure(task: Task, clock: RoundClock | None = None) -> Measurement:
     folder = Path(tempfile.mkdtemp(dir=task.scratch))
     run_rounds(warm_up, dataset, folder / "warm-up")
     clock = run_rounds(config, dataset, folder / "run", clock)
+    clock.drop_first()
     positions = [clock.units_of(r) * mean_targets(dataset, config) for r in range(len(clock.ended))]
     return Measurement(
         target_positions=sum(positions),
         seconds=sum(clock.seconds),
         client_rounds=clock.sites,
-        start_seconds=clock.started[0] - begun,
+        start_seconds=clock.started[0] - begun,  # up to the first measured round
         samples=tuple(n / s for n, s in zip(positions, clock.seconds, strict=True)),
         notes=(f"{clock.sites // len(clock.ended)} sites a round, {described(config)}",),
         extra={"units": sum(clock.units), "cpu_seconds": clock.processor_seconds},
@@ -83,7 +84,7 @@ def measure(task: Task, clock: RoundClock | None = None) -> Measurement:
 def configured(task: Task, more: Sequence[str] = ()) -> RunConfig:
     """The run's configuration: the demo's, the workload's settings, and the task's overrides."""
     workload = WORKLOADS[task.workload]
-    rounds = f"federation.rounds={ROUNDS[task.quick]}"
+    rounds = f"federation.rounds={1 + ROUNDS[task.quick]}"
     settings = [*QUIET, f"engine.threads={task.threads}", rounds]
     if task.device != "cpu":
         settings.append(f"engine.device={task.device}")
@@ -170,8 +171,13 @@ class RoundClock(SilentListener):
     started: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     units: list[int] = field(default_factory=list)
-    sites: int = 0
-    processor_seconds: float = 0.0
+    sites_of: list[int] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    def drop_first(self) -> None:
+        """Forgets the first round."""
+        for each in (self.started, self.ended, self.units, self.sites_of, self.processor):
+            del each[:1]
 
     def run_started(self, total_rounds: int) -> None:
         self.before()
@@ -183,10 +189,20 @@ class RoundClock(SilentListener):
 
     def round_finished(self, record: Mapping[str, object]) -> None:
         self.ended.append(time.monotonic())
-        self.processor_seconds += time.process_time() - self._processor
+        self.processor.append(time.process_time() - self._processor)
         sites = record["sites"]
         assert_ok(sites)
-        self.sites += len(sites)  # type: ignore[arg-type]
+        self.sites_of.append(len(sites))  # type: ignore[arg-type]
+
+    @property
+    def sites(self) -> int:
+        """Site rounds in all."""
+        return sum(self.sites_of)
+
+    @property
+    def processor_seconds(self) -> float:
+        """Of all rounds."""
+        return sum(self.processor)
 
     @property
     def seconds(self) -> list[float]:

@@ -26,20 +26,29 @@ from benchmarks.engine.subject_process import NOT_AVAILABLE
 
 WORKLOADS = ("default", "top2")
 REST = "messages, ledger, releases, other"
-# Section → functions as module:name. Add the stacked engine's own here.
+# Section → functions as module:name, of the stacked engine and of the Opacus path.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "item table": ("common.recommender:Recommender.table",),
-    "encoder forward": ("common.item_tower:ItemTower.forward",),
+    "encoder forward": (
+        "common.item_tower:ItemTower.forward",
+        "simulations.stacked.packed_tower:PackedItemTower.encode",
+    ),
+    "encoder backward, per-unit gradients of LoRA": (
+        "simulations.stacked.packed_tower:PackedItemTower.unit_gradients",
+    ),
     "head": (
         "common.bilinear_head:BilinearHead.forward",
         "common.user_tower:MultiLagHead.forward",
-        "common.recommender:ScoreTerms.forward",
+        "common.score_terms:ScoreTerms.forward",
     ),
-    "backward": ("torch.autograd:backward",),
+    "backward": ("torch.autograd:backward", "torch.autograd:grad"),
     "per-unit gradients": ("client.grad_samplers:_GroupedHooks.capture_backprops_hook",),
     "clipping and noise": (
         "client.private_step:_UnitOptimizer.clip_and_accumulate",
         "client.private_step:_UnitOptimizer.add_noise",
+        "simulations.stacked.unit_gradients:_square_norms",
+        "simulations.stacked.unit_gradients:_add",
+        "client.unit_updates:noised_sum",
     ),
     "drawing and collating": (
         "client.local_steps:drawn",

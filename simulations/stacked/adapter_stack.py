@@ -61,4 +61,7 @@ class AdapterStack:
             owners: ``[B]``, whose copies; those of the microbatch if left out.
         """
         value = self.values[name].detach()
-        return value[:1] if self.is_alike else value[self.owners if owners is None else owners]
+        if self.is_alike:
+            return value[:1]
+        owners = self.owners if owners is None else owners
+        return value.index_select(0, owners.to(self.device))

@@ -59,8 +59,9 @@ def _computed(
     waiting = list(enumerate(jobs))
     while waiting:
         first = waiting[0][1]
-        together = [(at, job) for at, job in waiting if _start_alike(first, job)]
-        waiting = [(at, job) for at, job in waiting if not _start_alike(first, job)]
+        alike = [_start_alike(first, job) for _, job in waiting]
+        together = [each for each, is_alike in zip(waiting, alike, strict=True) if is_alike]
+        waiting = [each for each, is_alike in zip(waiting, alike, strict=True) if not is_alike]
         recommender = loaded_recommender(
             first.config, first.catalogue, first.adapter, first.item_prior
         )
@@ -84,9 +85,9 @@ def _start_alike(a: TrainingJob, b: TrainingJob) -> bool:
         a.server_round == b.server_round
         and a.config == b.config
         and a.catalogue.sha256 == b.catalogue.sha256
-        and np.array_equal(a.item_prior, b.item_prior)
+        and np.array_equal(a.item_prior, b.item_prior, equal_nan=True)
         and a.adapter.keys() == b.adapter.keys()
-        and all(np.array_equal(a.adapter[name], b.adapter[name]) for name in a.adapter)
+        and all(np.array_equal(a.adapter[n], b.adapter[n], equal_nan=True) for n in a.adapter)
     )
 
 

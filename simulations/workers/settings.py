@@ -23,8 +23,7 @@ def worker_settings(config: RunConfig, worker: int, workers: int) -> UserConfig:
     flat = config.to_flat()
     threads = config.engine.threads or torch.get_num_threads()
     flat[THREADS_KEY] = max(1, threads // workers)
-    if DEVICE_KEY in flat:
-        flat[DEVICE_KEY] = worker_device(str(flat[DEVICE_KEY]), worker, torch.cuda.device_count())
+    flat[DEVICE_KEY] = worker_device(config.engine.device, worker, torch.cuda.device_count())
     return flat
 
 

@@ -16,6 +16,7 @@ from common.loaded_recommender import loaded_recommender
 from common.privacy_units import Unit, make_units
 from common.randomness import seeded_source
 from simulations.stacked import StackedTrainer
+from simulations.stacked.adapter_stack import AdapterStack
 from simulations.synthetic import synthetic_dataset
 
 DATASET = synthetic_dataset()
@@ -188,3 +189,14 @@ def test_exact_sums_are_the_same(clipping: str) -> None:
     assert any(np.any(total) for total in expected)
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+def test_sites_of_a_round_are_trained_in_one_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other tests would hold as well for a trainer that took the sites one by one."""
+    run, copies = config(federation={"local_steps": 2}), []
+    make = AdapterStack.__init__
+    monkeypatch.setattr(
+        AdapterStack, "__init__", lambda self, start, n: (copies.append(n), make(self, start, n))[1]
+    )
+    StackedTrainer().updates(jobs_of(run, start_of(run), 1))
+    assert copies == [len(SITE_SIZES)]
