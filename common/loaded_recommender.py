@@ -19,18 +19,25 @@ def loaded_recommender(
     adapter: Adapter,
     item_prior: npt.NDArray[np.float32],
 ) -> Recommender:
-    """The recommender of `config`, which all sites of a process share, loaded for a request.
+    """The process's recommender with `adapter` and the prior in place.
 
     Args:
         config: the run's configuration.
         catalogue: the public items.
-        adapter: the trainable tensors.
-        item_prior: ``[V]``, or ``[0]`` where the run has none; then the prior stays zero.
+        adapter: the received adapter.
+        item_prior: ``[V]`` float32, or ``[0]`` where the run has none.
     """
     recommender = build_recommender(config, catalogue)
+    load_round(recommender, adapter, item_prior)
+    return recommender
+
+
+def load_round(
+    recommender: Recommender, adapter: Adapter, item_prior: npt.NDArray[np.float32]
+) -> None:
+    """Puts `adapter` and prior into `recommender`; arguments as in `loaded_recommender`."""
     load_adapter(recommender, adapter)
     lora = {name: array for name, array in adapter.items() if name.startswith("lora.")}
     recommender.keep_table_for(adapter_sha256(lora))
-    if len(item_prior):
-        recommender.set_item_prior(torch.from_numpy(np.array(item_prior)))
-    return recommender
+    prior = item_prior if len(item_prior) else np.zeros(len(recommender.item_prior), np.float32)
+    recommender.set_item_prior(torch.from_numpy(np.array(prior)))

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from common.adapters import adapter_sha256, load_adapter
+from common.adapters import load_adapter
 from common.build_recommender import build_recommender
 from common.config import RunConfig
 from common.devices import device_label
 from common.holdout import UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue, Dataset
+from common.loaded_recommender import load_round
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baselines import (
@@ -99,11 +99,7 @@ def scorer_of(
     item_prior: npt.NDArray[np.float32],
 ) -> Scorer:
     """The recommender as a scorer, with `adapter` and prior ``[V]`` (or ``[0]``) loaded."""
-    load_adapter(recommender, adapter)
-    lora = {name: array for name, array in adapter.items() if name.startswith("lora.")}
-    recommender.keep_table_for(adapter_sha256(lora))
-    prior = item_prior if len(item_prior) else np.zeros(len(recommender.item_prior), np.float32)
-    recommender.set_item_prior(torch.from_numpy(np.array(prior)))
+    load_round(recommender, adapter, item_prior)
     return recommender.score_all
 
 

@@ -30,7 +30,7 @@ from simulations.workers.process import WorkerTask
 
 _MEMORY = 256 * 2**20
 _NUMBER_BYTES = 40  # an adapter's number at a site at work: received, trained, summed, released
-_LEAST, _MOST = 8, 512
+_LEAST, _MOST = 8, 256  # a site that waits in a secure sum holds a file open
 
 
 def run_inprocess(
