@@ -9,7 +9,7 @@ import torch
 from common.devices import free_memory_bytes
 from common.recommender import Recommender
 
-_CPU_BUDGET = 512 * 2**20
+_CPU_BUDGET = 384 * 2**20
 _CPU_PASS = 2048
 _GPU_PASS = 65_536
 _UNITS_PER_MICROBATCH = 32
