@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-import client.local_training
+import client.local_steps
 import client.site_by_site
 from client.agent import forget_agents
 from client.release import unit_popularity
@@ -169,7 +169,7 @@ def test_noise_and_sampled_units_repeat_only_in_a_marked_run(
     three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     sampled: list[list[int]] = []
-    real = client.local_training.poisson_sample
+    real = client.local_steps.poisson_sample
 
     def observed(*arguments: Any) -> Any:
         sampled.append(real(*arguments).tolist())
@@ -178,7 +178,7 @@ def test_noise_and_sampled_units_repeat_only_in_a_marked_run(
     def real_last(seen: list[list[int]]) -> Any:
         return np.array(seen[-1], dtype=np.int64)
 
-    monkeypatch.setattr(client.local_training, "poisson_sample", observed)
+    monkeypatch.setattr(client.local_steps, "poisson_sample", observed)
     for marked in (True, False):
         known = {"noise_multiplier": 3.0, "popularity_noise_multiplier": 3.0}  # not calibrated
         privacy = UNITS | known | {"insecure_seeded_noise": marked, "sample_rate": 0.5}
