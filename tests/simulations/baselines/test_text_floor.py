@@ -74,7 +74,8 @@ def test_text_adds_to_dp_popularity_where_texts_carry_signal(
     popularity = dp_popularity_metrics(
         splits, len(vectors), "test", epsilon=8, delta=1e-4, form="central", sites=1
     )
-    assert floor.ndcg_10.mean() > popularity.ndcg_10.mean() + 0.05
+    # The gap is .0575 ± .0026 over draws of the noise: 6.7 deviations, false alarm below 1e-10.
+    assert floor.ndcg_10.mean() > popularity.ndcg_10.mean() + 0.04
 
 
 def test_texts_of_other_items_add_nothing(example: tuple[list[UserSplit], np.ndarray]) -> None:
