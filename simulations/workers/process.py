@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,8 +44,10 @@ class WorkerTask:
 def work(connection: Connection, task: WorkerTask) -> None:
     """Answers shares of messages until the other end of the pipe is closed.
 
-    A fault that is no site's own ends the worker; its line goes over the pipe.
+    A fault that is no site's own ends the worker; its line goes over the pipe. Ctrl-C
+    reaches every process of a terminal: the run's own process alone acts on it.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         delivery = _delivery(task)
         connection.send_bytes(READY)
