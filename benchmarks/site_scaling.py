@@ -51,7 +51,7 @@ def measure(work: str, sites: int, rounds: int, profile: bool) -> dict[str, floa
     from common.progress import SilentListener
     from common.run_folder import RunFolder
     from simulations.engines.inprocess import run_inprocess
-    from simulations.simulate import simulated_sites
+    from simulations.simulated_sites import simulated_sites
     from simulations.stacked import StackedTrainer
     from simulations.synthetic import synthetic_dataset
 

@@ -28,7 +28,7 @@ from simulations.baselines import (
     text_floor_metrics,
 )
 from simulations.baselines.dp_popularity import NoiseForm
-from simulations.lab_evaluation import Scorer, evaluate_scorer
+from simulations.evaluation.full_ranking import Scorer, evaluate_scorer
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, RunCost, build_metrics
 

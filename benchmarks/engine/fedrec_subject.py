@@ -44,7 +44,7 @@ from common.run_folder import RunFolder
 from simulations.datasets import load_dataset
 from simulations.engines.inprocess import run_inprocess
 from simulations.scenario_files import find_scenario
-from simulations.simulate import simulated_sites
+from simulations.simulated_sites import simulated_sites
 from simulations.stacked.proof import prove_stacked
 
 ROUNDS = {False: 2, True: 1}  # by `quick`

@@ -14,7 +14,13 @@ from common.errors import CalibrationError
 from common.holdout import UserSplit
 from common.randomness import RandomSource, secure_source
 from simulations.baselines.popularity import constant_scorer
-from simulations.lab_evaluation import PerUser, Scorer, Stage, evaluate_scorer, mean_over_draws
+from simulations.evaluation.full_ranking import (
+    PerUser,
+    Scorer,
+    Stage,
+    evaluate_scorer,
+    mean_over_draws,
+)
 
 NoiseForm = Literal["central", "local"]
 NOISE_DRAWS = 5

@@ -12,7 +12,7 @@ from lenskit.training import TrainingOptions
 from numpy.typing import NDArray
 
 from common.holdout import UserSplit
-from simulations.lab_evaluation import Scorer, evaluate_scorer
+from simulations.evaluation.full_ranking import Scorer, evaluate_scorer
 
 EASE_GRID: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.holdout import UserSplit
-from simulations.lab_evaluation import Scorer
+from simulations.evaluation.full_ranking import Scorer
 
 
 def random_scorer(items: int, seed: int) -> Scorer:

@@ -21,7 +21,7 @@ from simulations.baselines.dp_popularity import (
     release_deviation,
     unit_popularity,
 )
-from simulations.lab_evaluation import PerUser, Scorer, Stage
+from simulations.evaluation.full_ranking import PerUser, Scorer, Stage
 
 WEIGHT_GRID: tuple[float, ...] = (3.0, 6.0, 9.0, 12.0, 18.0)
 

@@ -9,8 +9,9 @@ from typing import Literal
 from common.errors import DataError
 from common.interactions import Users
 from common.metrics import METRIC_NAMES
-from simulations.fairness import GroupReport, group_reports, user_gini
-from simulations.lab_evaluation import PerUser, Stage
+from simulations.evaluation.full_ranking import PerUser, Stage
+from simulations.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
+from simulations.fairness.groups import GroupReport, group_reports, user_gini
 from simulations.report.metrics_file import (
     Comparison,
     GroupRecord,
@@ -20,7 +21,6 @@ from simulations.report.metrics_file import (
     MetricsRow,
     RowKind,
 )
-from simulations.statistics import RESAMPLES, mean_interval, paired_difference
 
 Split = Literal["leave_one_out", "last_fifth"]
 

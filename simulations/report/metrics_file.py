@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simulations.statistics import Interval
+from simulations.evaluation.intervals import Interval
 
 RowKind = Literal["model", "ablation", "baseline", "dp_popularity", "text_floor"]
 

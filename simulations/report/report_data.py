@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from common.unit_texts import UNIT_WORDS
-from simulations.fairness import GENDER_LIMIT, HOLD_OUT_LIMIT
+from simulations.fairness.groups import GENDER_LIMIT, HOLD_OUT_LIMIT
 from simulations.report.alerts import alerts
 from simulations.report.claim import Claim, make_claim
 from simulations.report.metrics_file import MetricsFile

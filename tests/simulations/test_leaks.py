@@ -14,7 +14,7 @@ from common.interactions import Dataset
 from common.privacy_units import Unit, draw_negatives, make_units
 from common.randomness import seeded_source
 from simulations.baselines import random_scorer
-from simulations.lab_evaluation import PerUser, Scorer, evaluate_scorer, history_of
+from simulations.evaluation.full_ranking import PerUser, Scorer, evaluate_scorer, history_of
 from simulations.synthetic import synthetic_dataset
 
 ITEMS = 120

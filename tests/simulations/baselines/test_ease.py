@@ -7,7 +7,7 @@ import pytest
 
 from common.holdout import UserSplit, hold_out
 from simulations.baselines import choose_ease, ease_scorer
-from simulations.lab_evaluation import evaluate_scorer, history_of
+from simulations.evaluation.full_ranking import evaluate_scorer, history_of
 from simulations.synthetic import synthetic_dataset
 
 ITEMS = 40

@@ -14,7 +14,7 @@ from common.interactions import Users
 from common.privacy_events import GaussianEvent, SampledGaussianEvent, event_to_dict
 from common.release_record import ReleaseRecord
 from common.run_folder import RunFolder
-from simulations.lab_evaluation import PerUser
+from simulations.evaluation.full_ranking import PerUser
 from simulations.report import EvaluatedRow, RunCost, build_metrics, write_metrics
 
 USERS, ROUNDS, SITES = 200, 6, 4

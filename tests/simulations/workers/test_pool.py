@@ -25,7 +25,7 @@ from common.progress import SilentListener
 from common.run_folder import RunFolder
 from simulations.engines import run_engine
 from simulations.message_desk import FIRST_NODE_ID, set_message_id
-from simulations.simulate import simulated_sites
+from simulations.simulated_sites import simulated_sites
 from simulations.synthetic import synthetic_dataset
 from simulations.workers import WorkerGrid, WorkerPool, worker_pool, worker_settings
 from simulations.workers.process import WorkerTask

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import DataError
-from simulations.fairness import (
+from simulations.evaluation.full_ranking import PerUser
+from simulations.fairness.groups import (
     POOLED,
     age_band,
     attribute_labels,
@@ -19,7 +20,6 @@ from simulations.fairness import (
     pool_small_groups,
     user_gini,
 )
-from simulations.lab_evaluation import PerUser
 
 
 def per_user(user_ids: tuple[str, ...], ndcg: list[float]) -> PerUser:

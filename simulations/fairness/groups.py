@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from common.errors import DataError
-from simulations.lab_evaluation import PerUser
-from simulations.statistics import RESAMPLES, Interval, mean_interval
+from simulations.evaluation.full_ranking import PerUser
+from simulations.evaluation.intervals import RESAMPLES, Interval, mean_interval
 
 POOL_UNDER = 30
 POOLED = "all smaller groups"

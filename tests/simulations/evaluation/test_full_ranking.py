@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import DataError
 from common.holdout import ItemSequence, UserSplit
-from simulations.lab_evaluation import (
+from simulations.evaluation.full_ranking import (
     Stage,
     evaluate_scorer,
     history_of,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from simulations.statistics import Interval, mean_interval, paired_difference
+from simulations.evaluation.intervals import Interval, mean_interval, paired_difference
 
 
 def test_interval_agrees_with_the_normal_approximation() -> None:
@@ -27,7 +27,7 @@ def test_equal_seeds_give_equal_intervals_and_batches_do_not_matter(
     first = mean_interval(values, seed=3)
     assert mean_interval(values, seed=3) == first
     assert mean_interval(values, seed=4) != first
-    monkeypatch.setattr("simulations.statistics._CELLS_PER_BATCH", 700)
+    monkeypatch.setattr("simulations.evaluation.intervals._CELLS_PER_BATCH", 700)
     assert mean_interval(values, seed=3).mean == first.mean
 
 

@@ -1,0 +1,1 @@
+"""Exact evaluation in the lab: ranking, intervals, comparisons."""

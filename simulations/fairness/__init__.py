@@ -1,0 +1,1 @@
+"""Who is served how well, and who pays for privacy; in the lab only."""
