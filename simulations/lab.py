@@ -28,6 +28,7 @@ from simulations.baselines import (
     text_floor_metrics,
 )
 from simulations.baselines.dp_popularity import NoiseForm
+from simulations.comparison.per_user_file import ground_of, write_per_user
 from simulations.evaluation.full_ranking import Scorer, evaluate_scorer
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, RunCost, build_metrics
@@ -67,6 +68,15 @@ def examine(
         _start_row(config, recommender, folder, splits),
         *_baseline_rows(config, recommender, splits),
     ]
+    ground = ground_of(
+        splits,
+        dataset=dataset.name,
+        split=config.data.split,
+        tie_seed=config.data.seed,
+        stage="test",
+        users=len(model.metrics.user_ids),
+    )
+    write_per_user(folder.path, ground, rows)
     metrics = build_metrics(
         rows,
         dataset=dataset.name,
