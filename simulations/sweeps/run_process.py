@@ -111,7 +111,8 @@ def _own_stdout() -> TextIO:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # unbuffered: a buffer's lock would outlive the interpreter
+        pass
     os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from simulations.progress import progress_bars
-from simulations.report.number_text import seconds_text
 from simulations.sweeps.planning import PlannedRun
 from simulations.sweeps.run_pool import RunEnd, SweepWatcher
 
@@ -110,7 +109,7 @@ class LineWatcher:
             how = f"failed: {end.fault}" if end.fault else "finished"
             self._console.print(
                 f"run {self._ended} of {self._runs}, {run_label(run)}, {how}; "
-                f"{seconds_text(seconds)}, about {seconds_text(left)} left",
+                f"{seconds:.0f} s, about {left:.0f} s left",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
