@@ -16,6 +16,7 @@ from simulations.command_options import AsJson, Overrides, Quiet
 from simulations.run_paths import new_run_path
 from simulations.scenario_files import find_scenario
 from simulations.sweep_command import DEFAULT_SCENARIO, SweepOptions, sweep
+from simulations.tracking import Tracking, asked_tracking, tracked
 
 if TYPE_CHECKING:
     from common.config import RunConfig
@@ -71,6 +72,21 @@ Resume = Annotated[
 ]
 
 
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tensorboard|mlflow", help="Tell a tracker too (pip install 'fedrec[tracking]')."
+    ),
+]
+TrackTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|ADDRESS",
+        help="Where to track. Default: tensorboard/ in the run's folder, or mlflow.db beside it.",
+    ),
+]
+
+
 def simulate(
     scenario: Annotated[
         str | None,
@@ -85,6 +101,8 @@ def simulate(
     seeds: Seeds = None,
     jobs: Jobs = None,
     resume: Resume = False,
+    track: Track = None,
+    track_to: TrackTo = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     _keys: Annotated[
@@ -100,24 +118,27 @@ def simulate(
     With --sweep or --seeds it runs many and compares them: finished runs are kept, and
     the same command, or --resume, goes on with the rest.
     """
-    options = SweepOptions(tuple(sweeps or ()), seeds, jobs, resume, run)
+    tracking = asked_tracking(track, track_to)
+    options = SweepOptions(tuple(sweeps or ()), seeds, jobs, resume, run, tracking)
     if options.is_sweep:
         sweep(scenario, overrides or [], options, as_json=as_json, quiet=quiet)
     elif jobs is not None:
         raise ConfigError(["--jobs is for sweeps; give --sweep or --seeds with it"])
     else:
-        _one_run(scenario or DEFAULT_SCENARIO, overrides or [], run, as_json=as_json, quiet=quiet)
+        path = find_scenario(scenario or DEFAULT_SCENARIO)
+        config = load_config(scenario=path, overrides=overrides or [])
+        folder = RunFolder.create(new_run_path(run, path.stem))
+        _one_run(config, folder, tracking, as_json=as_json, quiet=quiet)
 
 
 def _one_run(
-    scenario: str, overrides: list[str], run: str | None, *, as_json: bool, quiet: bool
+    config: RunConfig, folder: RunFolder, tracking: Tracking | None, *, as_json: bool, quiet: bool
 ) -> None:
-    path = find_scenario(scenario)
-    config = load_config(scenario=path, overrides=overrides)
-    folder = RunFolder.create(new_run_path(run, path.stem))
     folder.write_config(config)
     try:
-        result = _simulate(config, folder, quiet=quiet)
+        if tracking is not None:
+            tracking.prepare(folder.path)
+        result = _simulate(config, folder, tracking, quiet=quiet)
     except KeyboardInterrupt:
         print(f"stopped; everything so far is in {folder.path}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -127,15 +148,22 @@ def _one_run(
     _print_result(config, result, as_json=as_json)
 
 
-def _simulate(config: RunConfig, folder: RunFolder, *, quiet: bool) -> SimulationResult:
+def _simulate(
+    config: RunConfig, folder: RunFolder, tracking: Tracking | None, *, quiet: bool
+) -> SimulationResult:
     from simulations.progress import progress_listener
     from simulations.simulate import simulate as run_simulation
 
     sites, local_steps = config.sites_asked, config.federation.local_steps
-    with progress_listener(
-        stderr_console(), sites=sites, local_steps=local_steps, quiet=quiet
-    ) as listener:
-        return run_simulation(config, folder, listener)
+    with (
+        progress_listener(
+            stderr_console(), sites=sites, local_steps=local_steps, quiet=quiet
+        ) as shown,
+        tracked(tracking, config, folder.path, shown) as listener,
+    ):
+        result = run_simulation(config, folder, listener)
+        listener.finished(result)
+        return result
 
 
 def _print_result(config: RunConfig, result: SimulationResult, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from simulations.sweeps.planning import PlannedRun, plan
 from simulations.sweeps.question import Question, read_dimensions
 from simulations.sweeps.run_pool import RunEnd, RunPool
 from simulations.sweeps.sweep_folder import RESULT_FILE, SweepFolder
+from simulations.tracking import Tracking
 
 if TYPE_CHECKING:
     from simulations.sweeps.sweep_file import SweepFile
@@ -39,7 +40,7 @@ class SweepOptions:
         jobs: processes at a time; None: 1.
         resume: whether the sweep of `run` is taken up as it was asked.
         run: name or path.
-        track: further arguments of each run's process.
+        tracking: where each run is tracked too, if anywhere.
     """
 
     sweep: Sequence[str] = ()
@@ -47,7 +48,7 @@ class SweepOptions:
     jobs: int | None = None
     resume: bool = False
     run: str | None = None
-    track: Sequence[str] = ()
+    tracking: Tracking | None = None
 
     @property
     def is_sweep(self) -> bool:
@@ -109,9 +110,14 @@ def _run(
 ) -> dict[str, RunEnd]:
     from simulations.sweeps.sweep_progress import sweep_watcher
 
+    told: list[str] = []
+    if options.tracking is not None:
+        tracking = options.tracking.of_sweep(folder.path)
+        tracking.prepare(folder.path)
+        told = tracking.options()
     left = [run for run in runs if folder.outcome(run) is None]
     with sweep_watcher(stderr_console(), runs=len(left), quiet=quiet) as watcher:
-        pool = RunPool(folder, watcher, jobs=options.jobs or 1, options=options.track)
+        pool = RunPool(folder, watcher, jobs=options.jobs or 1, options=told)
         try:
             return pool.run(left)
         except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from common.command_line import EXIT_INTERRUPTED
 from common.errors import FedrecError
 from common.process_environment import quiet_third_parties
 from simulations.progress import round_findings
+from simulations.tracking import Tracking, asked_tracking, tracked
 
 
 class EventListener:
@@ -66,7 +67,7 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_third_parties()
     try:
-        _run(arguments.folder, listener, arguments.track, arguments.track_to)
+        _run(arguments.folder, listener, asked_tracking(arguments.track, arguments.track_to))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except FedrecError as error:
@@ -78,14 +79,16 @@ def main() -> int:
     return 0
 
 
-def _run(path: Path, listener: EventListener, track: str, track_to: str) -> None:
+def _run(path: Path, listener: EventListener, tracking: Tracking | None) -> None:
     from common.run_folder import RunFolder
     from simulations.simulate import simulate
     from simulations.sweeps.sweep_folder import OUTCOME_FILE
 
     folder = RunFolder.open(path)
     config = folder.read_config()
-    result = simulate(config, folder, listener)
+    with tracked(tracking, config, path, listener) as hearing:
+        result = simulate(config, folder, hearing)
+        hearing.finished(result)
     folder.write_json(
         OUTCOME_FILE,
         {
