@@ -18,6 +18,7 @@ from common.holdout import UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue, Dataset
 from common.loaded_recommender import load_round
+from common.progress import ProgressListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baselines import (
@@ -30,6 +31,7 @@ from simulations.baselines import (
 from simulations.baselines.dp_popularity import NoiseForm
 from simulations.comparison.per_user_file import ground_of, write_per_user
 from simulations.evaluation.full_ranking import Scorer, evaluate_scorer
+from simulations.fairness.companion_tables import with_fairness
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, RunCost, build_metrics
 
@@ -41,7 +43,12 @@ TUNED = (
 
 
 def examine(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, *, started: float
+    config: RunConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    *,
+    started: float,
+    listener: ProgressListener | None = None,
 ) -> dict[str, Any]:
     """Ranks all unseen items for every user under the run's adapter and each baseline.
 
@@ -50,6 +57,7 @@ def examine(
         folder: The run's folder, with adapter and checkpoint; gets ``metrics.json``.
         dataset: The pooled data, which only the lab has.
         started: `time.monotonic()` when the run began.
+        listener: Hears of companion runs.
 
     Returns:
         The contents of ``metrics.json``.
@@ -77,7 +85,7 @@ def examine(
         users=len(model.metrics.user_ids),
     )
     write_per_user(folder.path, ground, rows)
-    metrics = build_metrics(
+    exact = build_metrics(
         rows,
         dataset=dataset.name,
         split=config.data.split,
@@ -91,7 +99,9 @@ def examine(
         tuned=TUNED,
         resamples=config.evaluation.bootstrap_resamples,
         seed=config.data.seed,
-    ).model_dump(mode="json")
+    )
+    shown = with_fairness(exact, config, folder, dataset, listener)
+    metrics = shown.model_dump(mode="json")
     folder.write_json("metrics.json", metrics)
     return metrics
 

@@ -137,10 +137,11 @@ def _finish(
     ends: Mapping[str, RunEnd],
 ) -> SweepFile:
     """Write ``sweep.json`` and ``sweep.html``."""
+    from simulations.sweeps.impact import with_impact
     from simulations.sweeps.result_view import sweep_page
     from simulations.sweeps.summary import summarise
 
-    found = summarise(folder, question, runs, ends)
+    found = with_impact(folder, summarise(folder, question, runs, ends))
     write_json(folder.path / RESULT_FILE, found.model_dump(mode="json"))
     write_text(folder.path / PAGE_FILE, sweep_page(folder.path.name, found))
     return found

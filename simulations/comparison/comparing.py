@@ -82,12 +82,8 @@ def difference(entry: Entry, reference: Entry, resamples: int) -> DifferenceReco
     Raises:
         DataError: they share none.
     """
-    places = {ground.sha256: place for place, ground in enumerate(reference.grounds)}
-    pairs = [
-        (mine, places[ground.sha256])
-        for mine, ground in enumerate(entry.grounds)
-        if ground.sha256 in places
-    ]
+    places = {ground: place for place, ground in enumerate(reference.grounds)}
+    pairs = [(n, places[ground]) for n, ground in enumerate(entry.grounds) if ground in places]
     if not pairs:
         what = reference.grounds[0].difference(entry.grounds[0])
         raise DataError(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+
+from markupsafe import Markup
 from rich.console import Console
 
 from simulations.comparison.page import comparison_page
 from simulations.comparison.records import EntryRecord
 from simulations.comparison.result_table import entries_table, floors_table
-from simulations.report.number_text import epsilon_text
+from simulations.report.fairness_records import ImpactGroupRecord, ImpactRecord
+from simulations.report.number_text import epsilon_text, metric_text
+from simulations.report.svg_charts import IntervalRow, interval_chart
 from simulations.sweeps.sweep_file import SweepFile
 
 
@@ -37,6 +42,47 @@ def sweep_page(name: str, found: SweepFile) -> str:
         entries_of(found),
         resamples=found.bootstrap_resamples,
         warnings=warnings_of(found),
+        sections=[_impact_section(found)] if found.impact else (),
+    )
+
+
+def _impact_section(found: SweepFile) -> Markup:
+    figures = "".join(f"<figure>{svg}</figure>" for svg in impact_charts(found).values())
+    return Markup(
+        f"<h2>Who pays for privacy</h2><p>NDCG@10 without privacy less that with it, by group, "
+        f'on the last_fifth split.</p><div class="charts">{figures}</div>'
+    )
+
+
+def sweep_command_line(name: str, found: SweepFile) -> str:
+    """Return the command that a sweep can be run again with."""
+    words = ["fedrec", "simulate", found.scenario]
+    words += [f"--set {shlex.quote(override)}" for override in found.overrides]
+    swept = [f"{key}={','.join(values)}" for key, values in found.swept.items()]
+    words += [f"--sweep {shlex.quote(dimension)}" for dimension in swept]
+    return " ".join([*words, f"--seeds {found.seeds}", f"--run {shlex.quote(name)}"])
+
+
+def impact_charts(found: SweepFile) -> dict[str, str]:
+    """Draw, for each attribute, what every group loses at each ε; `<svg>` by attribute."""
+    charts = {}
+    for attribute in dict.fromkeys(record.attribute for record in found.impact):
+        rows = [
+            _loss_row(record, group)
+            for record in found.impact
+            if record.attribute == attribute
+            for group in record.groups
+        ]
+        title = f"NDCG@10 lost to privacy by {attribute}, mean and 95% interval over users"
+        charts[attribute] = interval_chart(title, f"NDCG@10 lost, by {attribute}", rows)
+    return charts
+
+
+def _loss_row(record: ImpactRecord, group: ImpactGroupRecord) -> IntervalRow:
+    loss = group.loss
+    label = f"ε={record.epsilon:g}: {group.group} (n = {group.n})"
+    return IntervalRow(
+        label, loss.mean, loss.low, loss.high, metric_text(loss.mean, signed=True), "a"
     )
 
 

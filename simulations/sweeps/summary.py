@@ -9,11 +9,13 @@ from pathlib import Path
 from common.atomic_files import read_json
 from common.config import RunConfig
 from common.errors import RunFolderError
+from common.run_folder import RunFolder
 from common.schema_version import check_version
 from simulations.comparison.comparing import entry_record
 from simulations.comparison.entries import read_entry
 from simulations.comparison.per_user_file import PER_USER_FILE
 from simulations.comparison.records import EntryRecord
+from simulations.report.metrics_file import MetricsFile
 from simulations.sweeps.planning import EPSILON_KEY, PlannedRun
 from simulations.sweeps.question import SEED_KEYS, Question
 from simulations.sweeps.run_pool import RunEnd
@@ -45,6 +47,7 @@ def summarise(
         swept={d.key: d.values for d in question.dimensions},
         seeds=question.seeds,
         bootstrap_resamples=first.evaluation.bootstrap_resamples,
+        tuned=_tuned(folder, points),
         points=tuple(points),
     )
 
@@ -125,6 +128,17 @@ def _result(
         return None
     entry = read_entry(point_label(runs[0].settings), folders)
     return entry_record(entry, resamples=runs[0].config.evaluation.bootstrap_resamples)
+
+
+def _tuned(folder: SweepFolder, points: Sequence[SweepPoint]) -> tuple[str, ...]:
+    """What the runs say was tuned, each line once."""
+    lines: dict[str, None] = {}
+    for point in points:
+        if point.result is not None:
+            run = next(run for run in point.runs if run.status == "finished")
+            metrics = RunFolder(folder.path / run.path).read_json("metrics.json")
+            lines |= dict.fromkeys(MetricsFile.model_validate(metrics).tuned)
+    return tuple(lines)
 
 
 def _differs(

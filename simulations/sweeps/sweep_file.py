@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from simulations.comparison.records import EntryRecord
+from simulations.report.fairness_records import ImpactRecord
 from simulations.report.metrics_file import Record
 
 
@@ -71,7 +72,9 @@ class SweepFile(Record):
         swept: the keys and their values, as they were asked for.
         seeds: runs of each point.
         bootstrap_resamples: of each interval.
+        tuned: what was chosen on non-private validation, one line each; not covered by ε.
         points: in the order of the product.
+        impact: what groups lost to privacy, for each private point and attribute.
     """
 
     schema_version: Literal[1] = 1
@@ -81,4 +84,6 @@ class SweepFile(Record):
     swept: dict[str, tuple[str, ...]]
     seeds: int
     bootstrap_resamples: int
+    tuned: tuple[str, ...] = ()
     points: tuple[SweepPoint, ...]
+    impact: tuple[ImpactRecord, ...] = ()
