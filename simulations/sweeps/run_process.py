@@ -63,6 +63,8 @@ def main() -> int:
     parser.add_argument("--track", default="")
     parser.add_argument("--track-to", default="")
     arguments = parser.parse_args()
+    # A shell starts a background command with SIGINT ignored, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     listener = EventListener(_own_stdout())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_third_parties()
