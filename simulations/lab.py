@@ -29,7 +29,7 @@ from simulations.baselines import (
     text_floor_metrics,
 )
 from simulations.baselines.dp_popularity import NoiseForm
-from simulations.comparison.per_user_file import ground_of, write_per_user
+from simulations.comparison.per_user_file import keep_users
 from simulations.evaluation.full_ranking import Scorer, evaluate_scorer
 from simulations.fairness.companion_tables import with_fairness
 from simulations.peft_files import write_peft_files
@@ -76,15 +76,7 @@ def examine(
         _start_row(config, recommender, folder, splits),
         *_baseline_rows(config, recommender, splits),
     ]
-    ground = ground_of(
-        splits,
-        dataset=dataset.name,
-        split=config.data.split,
-        tie_seed=config.data.seed,
-        stage="test",
-        users=len(model.metrics.user_ids),
-    )
-    write_per_user(folder.path, ground, rows)
+    keep_users(folder.path, config.data, dataset.name, splits, rows)
     exact = build_metrics(
         rows,
         dataset=dataset.name,

@@ -14,7 +14,7 @@ from simulations.comparison.records import (
     FloorRow,
     OtherRow,
 )
-from simulations.comparison.two_level import two_level_difference, two_level_interval
+from simulations.comparison.two_level import two_level_mean
 from simulations.report.metrics_file import IntervalRecord, RowKind
 
 SHOWN = ("hr_10", "ndcg_10")
@@ -113,7 +113,7 @@ def _floor(model: SeededRow, floor: SeededRow, resamples: int) -> FloorRow:
 
 def _means(row: SeededRow, names: Sequence[str], resamples: int) -> dict[str, IntervalRecord]:
     return {
-        name: IntervalRecord.of(two_level_interval(row.metrics[name], resamples=resamples))
+        name: IntervalRecord.of(two_level_mean(row.metrics[name], resamples=resamples))
         for name in names
     }
 
@@ -121,7 +121,7 @@ def _means(row: SeededRow, names: Sequence[str], resamples: int) -> dict[str, In
 def _differences(mine: SeededRow, theirs: SeededRow, resamples: int) -> dict[str, IntervalRecord]:
     return {
         name: IntervalRecord.of(
-            two_level_difference(mine.metrics[name], theirs.metrics[name], resamples=resamples)
+            two_level_mean(mine.metrics[name] - theirs.metrics[name], resamples=resamples)
         )
         for name in SHOWN
     }

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from common.atomic_files import file_errors, write_bytes
+from common.config import DataConfig
 from common.errors import RunFolderError
 from common.holdout import UserSplit
 from common.metrics import METRIC_NAMES
@@ -80,26 +81,39 @@ class PerUserFile:
     rows: tuple[UserRow, ...]
 
 
-def ground_of(
-    splits: Sequence[UserSplit], *, dataset: str, split: str, tie_seed: int, stage: str, users: int
-) -> Ground:
-    """Describe what rows were evaluated on.
+def keep_users(
+    folder: Path,
+    config: DataConfig,
+    dataset: str,
+    splits: Sequence[UserSplit],
+    rows: Sequence[EvaluatedRow],
+) -> None:
+    """Write the test metrics of every user into a run's folder.
 
     Args:
-        splits: one per user of the data set.
-        dataset: its name.
-        split: `data.split`.
-        tie_seed: `data.seed`.
-        stage: `validation` or `test`.
-        users: those that were judged.
+        folder: the run's.
+        config: of the run's data.
+        dataset: name of the data set.
+        splits: one per user of it.
+        rows: the model first; all hold the same users in the same order.
+
+    Raises:
+        RunFolderError: the file system refuses.
     """
+    users = len(rows[0].metrics.user_ids)
+    ground = Ground(dataset, config.split, config.seed, "test", users, splits_sha256(splits))
+    write_per_user(folder, ground, rows)
+
+
+def splits_sha256(splits: Sequence[UserSplit]) -> str:
+    """Hash every user's id, history and targets."""
     digest = hashlib.sha256()
     for user in splits:
         digest.update(json.dumps(user.user_id).encode())
         for part in (user.train.items, user.validation.items, user.test.items):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
-    return Ground(dataset, split, tie_seed, stage, users, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def write_per_user(folder: Path, ground: Ground, rows: Sequence[EvaluatedRow]) -> None:

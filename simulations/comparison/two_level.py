@@ -2,8 +2,9 @@
 
 Users and seeds are crossed: every user was evaluated under every seed. Both are drawn with
 replacement and a resample's mean runs over all its pairs (Owen, Annals of Applied Statistics
-2007, "The pigeonhole bootstrap"). With one seed only the users are drawn, and the interval
-says nothing about other seeds.
+2007, "The pigeonhole bootstrap"). A plain resample of S members has (S - 1)/S of their variance,
+so weights are spread by √(S/(S - 1)) about their mean (Rao & Wu, JASA 1988). With one seed only
+the users are drawn, and the interval says nothing about other seeds.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from simulations.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval
 _CELLS_PER_BATCH = 2_000_000  # bounds one batch of resamples to 16 MB
 
 
-def two_level_interval(
+def two_level_mean(
     values: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
     """Bootstrap the mean of one value per seed and user.
+
+    The difference of two rows that are paired by seed and user is the mean of `first - second`.
 
     Args:
         values: float64[S, U], finite: S seeds of the same U users in the same order.
@@ -50,30 +53,18 @@ def two_level_interval(
     drawn = []
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
-        seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count)  # [B, S]
-        user_weights = rng.multinomial(users, np.full(users, 1 / users), size=count)  # [B, U]
-        means = (seed_weights @ values * user_weights).sum(axis=1) / (seeds * users)
-        drawn.append(means)
+        of_users = _weights(users, count, rng)  # [B, U]
+        of_seeds = _weights(seeds, count, rng)  # [B, S]
+        drawn.append(((of_users @ values.T) * of_seeds).sum(axis=1))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return Interval(mean, float(low), float(high))
 
 
-def two_level_difference(
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Bootstrap the mean of `first - second`, paired by seed and user; float64[S, U] each.
-
-    Raises:
-        DataError: the two are not of one shape.
-    """
-    if first.shape != second.shape:
-        raise DataError(
-            f"a paired comparison needs the same seeds and users, got shapes {first.shape} and "
-            f"{second.shape}; evaluate both on the same splits"
-        )
-    return two_level_interval(first - second, resamples=resamples, seed=seed)
+def _weights(members: int, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """What each of N members weighs in each resample, ``[B, N]``; every row sums to 1."""
+    if members == 1:
+        return np.ones((resamples, 1))
+    even = 1 / members
+    counts = rng.multinomial(members, np.full(members, even), size=resamples)
+    return even + (counts / members - even) * math.sqrt(members / (members - 1))

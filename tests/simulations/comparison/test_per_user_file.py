@@ -7,14 +7,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from common.config import DataConfig
 from common.errors import RunFolderError
 from common.holdout import ItemSequence, UserSplit
 from common.metrics import METRIC_NAMES
 from simulations.comparison.per_user_file import (
     PER_USER_FILE,
     Ground,
-    ground_of,
+    keep_users,
     read_per_user,
+    splits_sha256,
     write_per_user,
 )
 from simulations.evaluation.full_ranking import PerUser
@@ -31,9 +33,7 @@ def split(user: str, *items: int) -> UserSplit:
 
 
 def ground(splits: list[UserSplit]) -> Ground:
-    return ground_of(
-        splits, dataset="toy", split="leave_one_out", tie_seed=3, stage="test", users=len(splits)
-    )
+    return Ground("toy", "leave_one_out", 3, "test", len(splits), splits_sha256(splits))
 
 
 SPLITS = [split("ann", 0, 1, 2), split("bob", 3, 2, 1)]
@@ -58,6 +58,11 @@ def test_what_was_written_is_read_back_and_names_no_user(tmp_path: Path) -> None
     content = (tmp_path / PER_USER_FILE).read_bytes()
     assert b"ann" not in content
     assert pq.read_schema(tmp_path / PER_USER_FILE).names[:2] == ["row", "user"]
+
+
+def test_a_run_keeps_what_it_was_evaluated_on(tmp_path: Path) -> None:
+    keep_users(tmp_path, DataConfig(seed=3), "toy", SPLITS, [evaluated("ours", 0.25, 1.0)])
+    assert read_per_user(tmp_path).ground == ground(SPLITS)
 
 
 @pytest.mark.parametrize(
