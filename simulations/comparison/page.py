@@ -95,7 +95,13 @@ def _charts(entries: Sequence[EntryRecord], differences: Sequence[DifferenceReco
             interval_chart(
                 f"{name} less that of {differences[0].second}",
                 f"Δ{name}, paired",
-                [_row(row.first, getattr(row, metric), "a", signed=True) for row in differences],
+                [
+                    IntervalRow(f"{differences[0].second} (reference)", 0.0, None, None, "", "b"),
+                    *(
+                        _row(row.first, getattr(row, metric), "a", signed=True)
+                        for row in differences
+                    ),
+                ],
             )
             for metric, name in CHARTED
         ]
