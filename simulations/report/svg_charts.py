@@ -100,7 +100,9 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line], y_label: str = "
 
 def _line_marks(line: Line, places: Sequence[tuple[float, float]]) -> list[str]:
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    marks = [f'<polyline class="line {line.style}" points="{points}"/>']
+    marks = []
+    if len(places) > 1:
+        marks.append(f'<polyline class="line {line.style}" points="{points}"/>')
     if line.style != "limit" and len(places) <= MARKED_POINTS:
         marks += [marker(line.style, x, y) for x, y in places]
     return marks
