@@ -56,7 +56,7 @@ def result_figures(results: JsonObject) -> dict[str, Figure]:
         differences = [
             _difference_mark(row, found, metric)
             for row in results["rows"]
-            for found in row["comparisons"]
+            for found in [*row["comparisons"], *_parts(row)]
         ]
         if differences:
             figures[f"differences_{metric}"] = interval_figure(
@@ -66,6 +66,12 @@ def result_figures(results: JsonObject) -> dict[str, Figure]:
                 differences,
             )
     return figures
+
+
+def _parts(row: JsonObject) -> list[JsonObject]:
+    """The model's differences from itself with a part left out, and from pooled training."""
+    found = row.get("differences", ()) if row["kind"] == "model" else ()
+    return [each for each in found if each["other_kind"] in ("ablation", "central")]
 
 
 def _result_mark(row: JsonObject, metric: str) -> IntervalRow:

@@ -13,6 +13,8 @@ from simulations.report.report_data import JsonObject
 from simulations.report.templating import templates
 
 SITES_SHOWN = 50
+BESIDE = ("fairness", "sampled", "time_cut", "companions")
+"""Tables of `metrics.json` that a run need not have."""
 STYLES = ("style.css", "charts.css", "print.css")
 
 
@@ -33,6 +35,7 @@ def report_page(data: JsonObject) -> str:
             **data,
             style=Markup(page_style()),
             figures=drawn,
+            beside={name: (data["results"] or {}).get(name) for name in BESIDE},
             impact_names=[name for name in drawn if name.startswith("impact_")],
             shown_sites=sorted(data["sites"], key=_most_spent_first)[:SITES_SHOWN],
         )

@@ -61,7 +61,7 @@ def report_data(run: RunFiles) -> JsonObject:
         "alerts": [asdict(alert) for alert in alerts(run, claim, totals)],
         "results": run.metrics.model_dump(mode="json") if run.metrics else None,
         "utility_by_epsilon": (
-            utility_by_epsilon(run.metrics, claim.unit) if run.metrics else None
+            utility_by_epsilon(run.metrics, claim.unit, run.siblings) if run.metrics else None
         ),
         "utility_by_round": utility_by_round(run.rounds),
         "validation_note": VALIDATION_NOTES[run.config.evaluation.metrics],

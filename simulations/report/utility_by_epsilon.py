@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from simulations.report.metrics_file import MetricsFile, MetricsRow
+from simulations.report.sweep_beside import SweptResult, SweptRow
 
 METRICS = ("hr_10", "ndcg_10")
 _BUDGET_IN_NAME = re.compile(r"\s*\((?:no privacy|[^()]*ε=[^()]*)\)")
 
 
-def utility_by_epsilon(metrics: MetricsFile, unit: str) -> dict[str, Any]:
+def utility_by_epsilon(
+    metrics: MetricsFile, unit: str, siblings: Sequence[SweptResult] = ()
+) -> dict[str, Any]:
     """Sort the rows of a run into methods that have a budget and levels that have none.
 
     Args:
         metrics: the evaluation of the run.
         unit: `privacy.unit` of the run.
+        siblings: the results at each budget of a sweep that the run lies in; they stand in
+            place of the run's own model and floors, which they hold too.
 
     Returns:
         `series`, one per method with a budget (null for ε = ∞), and `references`: the best
@@ -24,13 +30,16 @@ def utility_by_epsilon(metrics: MetricsFile, unit: str) -> dict[str, Any]:
     """
     with_budget = [row for row in metrics.rows if row.kind == "model" or row.epsilon is not None]
     others = [row for row in metrics.rows if row not in with_budget]
+    own = [
+        {"name": method_name(row), "kind": row.kind, "points": [_point(row, row.epsilon, 1)]}
+        for row in with_budget
+    ]
+    swept = _swept(siblings, method_name(metrics.rows[0]))
+    known = {(one["kind"], one["name"]) for one in swept}
     return {
         "unit": unit,
-        "is_sweep": False,
-        "series": [
-            {"name": method_name(row), "kind": row.kind, "points": [_point(row)]}
-            for row in with_budget
-        ],
+        "is_sweep": bool(swept),
+        "series": swept + [one for one in own if (one["kind"], one["name"]) not in known],
         "references": [
             {"name": row.name, "kind": row.kind} | _intervals(row) for row in _telling(others)
         ],
@@ -49,9 +58,22 @@ def _telling(rows: list[MetricsRow]) -> list[MetricsRow]:
     return [row for row in rows if row.kind != "baseline" or row is best or row.name == "Pop"]
 
 
-def _point(row: MetricsRow) -> dict[str, Any]:
-    return {"epsilon": row.epsilon} | _intervals(row)
+def _swept(siblings: Sequence[SweptResult], model: str) -> list[dict[str, Any]]:
+    """The model and each private floor, over all budgets of a sweep."""
+    series: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for found in siblings:
+        series.setdefault(("model", model), []).append(_point(found, found.epsilon, found.seeds))
+        for floor in found.floors:
+            point = _point(floor, found.epsilon, found.seeds)
+            series.setdefault((floor.kind, floor.name), []).append(point)
+    return [{"name": n, "kind": k, "points": points} for (k, n), points in series.items()]
 
 
-def _intervals(row: MetricsRow) -> dict[str, Any]:
+def _point(
+    row: MetricsRow | SweptResult | SweptRow, epsilon: float | None, seeds: int
+) -> dict[str, Any]:
+    return {"epsilon": epsilon, "seeds": seeds} | _intervals(row)
+
+
+def _intervals(row: MetricsRow | SweptResult | SweptRow) -> dict[str, Any]:
     return {name: getattr(row, name).model_dump(mode="json") for name in METRICS}
