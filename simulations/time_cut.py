@@ -56,9 +56,10 @@ def with_time_cut(config: RunConfig, dataset: Dataset | None) -> RunConfig:
     if config.data.split != "time_cut" or config.data.cut is not None:
         return config
     if dataset is None:
-        raise ConfigError(
+        fault = (
             "data.split=time_cut with evaluation.lab=false has no times, because the data are not "
             "loaded at once; set data.validation_from and data.test_from (unix seconds)"
         )
+        raise ConfigError([fault])
     first, then = find_cut(dataset.interactions.timestamp)
     return companion_config(config, {"data.validation_from": first, "data.test_from": then})
