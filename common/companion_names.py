@@ -1,8 +1,8 @@
-"""Names of the companions that a run may have in the lab (`simulations.companion_plans`)."""
+"""Names of the companions that a run may have in the lab (`simulations.companion_rows`)."""
 
 from __future__ import annotations
 
-COMPANIONS = ("frozen", "central", "time_cut")
+COMPANIONS = ("frozen", "central", "time_cut", "last_fifth")
 
 
 def companion_names(text: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.companion_names import companion_names
 from common.cross_faults import cross_faults
 from common.unit_texts import PrivacyUnit
 
@@ -160,7 +161,10 @@ class FederationConfig(Section):
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
     server_lr: float = Field(1.0, gt=0)
     server_momentum: float = Field(0.9, ge=0, lt=1)
-    weighting: Literal["equal", "declared"] = Field("equal", description="public weights only")
+    weighting: Literal["equal", "declared", "fair"] = Field(
+        "equal", description="public weights only; fair: more to sites of low released utility"
+    )
+    fairness_q: float = Field(5.0, ge=0, description="fair: weight (1 − NDCG@10)^q; 0: equal")
     sites_per_round: int = Field(
         0, ge=0, description="sites drawn for each round; 0: all; claims no amplification"
     )
@@ -182,11 +186,18 @@ class EvaluationConfig(Section):
     bootstrap_resamples: int = Field(2000, ge=100)
     companions: str = Field(
         "frozen,central",
-        description="runs of the lab beside this one, a comma list of frozen, central, time_cut; "
-        "empty: none",
+        description="runs of the lab beside this one, a comma list of frozen, central, time_cut, "
+        "last_fifth; empty: none",
     )
     lab: bool = Field(
         True, description="after the run, rank for every user and baseline; loads all data"
+    )
+    personal_steps: int = Field(
+        0, ge=0, description="fairness tables: steps of each site's own user tower; 0: no such row"
+    )
+    personal_lr: float = Field(0.001, gt=0, description="step size of these, by Adam")
+    exposure_penalty: float = Field(
+        0.0, ge=0, description="fairness tables: re-ranking against popularity; 0: no such row"
     )
 
 
@@ -228,6 +239,17 @@ class RunConfig(Section):
     def is_summed(self) -> bool:
         """Whether the noise is on the sum over all sites, so that one round is one step."""
         return self.privacy.mode in ("distributed", "central")
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Names of the companion runs that the lab makes, in the order given."""
+        return companion_names(self.evaluation.companions)
+
+    @property
+    def shows_fairness(self) -> bool:
+        """Whether the lab has a `last_fifth` model to make the fairness tables of."""
+        is_own = self.data.split == "last_fifth"
+        return self.evaluation.lab and (is_own or "last_fifth" in self.companions)
 
     @property
     def sites_asked(self) -> int:

@@ -131,9 +131,12 @@ class Recommender(nn.Module):
         return (losses * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def live_items(self, batch: UnitBatch) -> torch.Tensor:
-        """``[B, R]``: the items whose texts carry LoRA's gradient in the units' losses."""
+        """``[B, R]``: the items whose texts carry LoRA's gradient in the units' losses.
+
+        A batch without live candidates trains no LoRA, so its histories carry none either.
+        """
         items = batch.candidates[:, : batch.live if self.trains_lora else 0]
-        if self.trains_lora and self.config.history_gradient:
+        if self.trains_lora and self.config.history_gradient and batch.live:
             items = torch.cat([items, batch.history], dim=1)
         return items
 

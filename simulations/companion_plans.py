@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from common.companion_names import COMPANIONS, companion_names
 from common.config import RunConfig
 from common.holdout import UserSplit
 from common.interactions import Dataset
@@ -49,17 +48,12 @@ def companion_plans(
         splits: one per user, of the run.
 
     Returns:
-        One plan for each of `COMPANIONS`, in that order.
+        The plans; that of `last_fifth` is `simulations.fairness.companion_tables`.
 
     Raises:
         DataError: a time cut is asked for and the data have none.
     """
-    plans = {
-        "frozen": _frozen(config),
-        "central": _central(config, _units(config, splits)),
-        "time_cut": _time_cut(config, dataset),
-    }
-    return [plans[name] for name in COMPANIONS]
+    return [_frozen(config), _central(config, _units(config, splits)), _time_cut(config, dataset)]
 
 
 def _frozen(config: RunConfig) -> CompanionPlan:
@@ -130,7 +124,7 @@ def _central(config: RunConfig, units: int) -> CompanionPlan:
 def _time_cut(config: RunConfig, dataset: Dataset) -> CompanionPlan:
     """The same run on a global time cut: whether the order of rows holds there too."""
     changes: dict[str, object] = {}
-    if config.data.split != "time_cut" and "time_cut" in asked_companions(config):
+    if config.data.split != "time_cut" and "time_cut" in config.companions:
         first, then = find_cut(dataset.interactions.timestamp)
         changes = _quiet(config) | {
             "data.split": "time_cut",
@@ -145,11 +139,6 @@ def _time_cut(config: RunConfig, dataset: Dataset) -> CompanionPlan:
         changes=changes,
         not_needed="the run itself is cut in time" if config.data.split == "time_cut" else "",
     )
-
-
-def asked_companions(config: RunConfig) -> tuple[str, ...]:
-    """The companions that the run asks for."""
-    return companion_names(config.evaluation.companions)
 
 
 def _quiet(config: RunConfig) -> dict[str, object]:

@@ -20,10 +20,11 @@ from common.interactions import Dataset
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from simulations.baseline_rows import baseline_rows
-from simulations.companion_plans import CompanionPlan, asked_companions, companion_plans
+from simulations.companion_plans import CompanionPlan, companion_plans
 from simulations.companions import COMPANIONS_FOLDER, companion_config, run_companion
 from simulations.evaluation.full_ranking import evaluate_scorer
-from simulations.report import EvaluatedRow
+from simulations.fairness.companion_tables import with_fairness
+from simulations.report import EvaluatedRow, MetricsFile
 from simulations.report.metrics_file import CompanionRecord
 from simulations.run_scorer import run_scorer
 
@@ -70,9 +71,8 @@ def companion_outcomes(
     for plan in companion_plans(config, dataset, splits):
         if plan.not_needed:
             yield CompanionOutcome(_record(plan, "not_needed", plan.not_needed))
-        elif plan.name not in asked_companions(config):
-            reason = f"not in evaluation.companions = {config.evaluation.companions!r}"
-            yield CompanionOutcome(_record(plan, "not_run", reason))
+        elif plan.name not in config.companions:
+            yield CompanionOutcome(_record(plan, "not_run", _not_asked(config)))
         else:
             listener.message(f"companion run {plan.name}: {plan.row}")
             yield _outcome(plan, config, folder, dataset, splits)
@@ -91,12 +91,10 @@ def _outcome(
         made = run_companion(plan.name, changed, folder, dataset)
         rows = _rows(plan, changed, made, dataset, splits)
     except WHAT_CAN_FAIL as fault:
-        reason = " ".join(str(fault).split()) or type(fault).__name__
-        warning = (
-            f"The companion run {plan.name} failed, so its row is missing: {reason}; its records "
-            f"are in {COMPANIONS_FOLDER}/{plan.name}."
+        reason = _reason(fault)
+        return CompanionOutcome(
+            _record(plan, "failed", reason), warning=_warning(plan.name, reason)
         )
-        return CompanionOutcome(_record(plan, "failed", reason), warning=warning)
     record = _record(plan, "run", "", time.monotonic() - started)
     return CompanionOutcome(record, tuple(rows), cut=changed.data.cut or (0, 0))
 
@@ -131,6 +129,63 @@ def _rows(
     if plan.name != "time_cut":
         return [row]
     return [row, *baseline_rows(config, recommender, splits)]
+
+
+def fairness_beside(
+    metrics: MetricsFile,
+    config: RunConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    listener: ProgressListener,
+) -> MetricsFile:
+    """Add the fairness tables, and what came of the companion that they are made of.
+
+    Args:
+        metrics: of the run, with its other companions.
+        config: of the run.
+        folder: of the run.
+        dataset: the pooled data.
+        listener: hears that the companion starts.
+    """
+    started, shown, warnings = time.monotonic(), metrics, metrics.warnings
+    if config.data.split == "last_fifth":
+        status, reason = "not_needed", "the run itself has this split"
+    elif "last_fifth" in config.companions:
+        status, reason = "run", ""
+    else:
+        status, reason = "not_run", _not_asked(config)
+    try:
+        shown = with_fairness(metrics, config, folder, dataset, listener)
+    except WHAT_CAN_FAIL as fault:
+        status, reason = "failed", _reason(fault)
+        warnings = (*warnings, _warning("last_fifth", reason))
+    seconds = time.monotonic() - started if status == "run" else None
+    record = CompanionRecord.model_validate(
+        {
+            "name": "last_fifth",
+            "row": "fairness tables",
+            "status": status,
+            "reason": reason,
+            "seconds": seconds,
+        }
+    )
+    changes = {"companions": (*metrics.companions, record), "warnings": warnings}
+    return shown.model_copy(update=changes)
+
+
+def _not_asked(config: RunConfig) -> str:
+    return f"evaluation.companions = {config.evaluation.companions or 'none'}"
+
+
+def _reason(fault: Exception) -> str:
+    return " ".join(str(fault).split()) or type(fault).__name__
+
+
+def _warning(name: str, reason: str) -> str:
+    return (
+        f"The companion run {name} failed, so its row is missing: {reason}; its records are in "
+        f"{COMPANIONS_FOLDER}/{name}."
+    )
 
 
 def _record(

@@ -18,10 +18,10 @@ from common.progress import ProgressListener, SilentListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baseline_rows import baseline_rows
-from simulations.companion_rows import CompanionOutcome, companion_outcomes
+from simulations.companion_rows import CompanionOutcome, companion_outcomes, fairness_beside
 from simulations.evaluation.full_ranking import evaluate_scorer
 from simulations.peft_files import write_peft_files
-from simulations.report import EvaluatedRow, RunCost, build_metrics
+from simulations.report import EvaluatedRow, MetricsFile, RunCost, build_metrics
 from simulations.report.protocol_records import sampled_record, time_cut_record
 from simulations.run_scorer import item_prior, run_scorer, scorer_of
 
@@ -70,14 +70,17 @@ def examine(
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         device=device_label(recommender.device),
     )
+    hears = listener or SilentListener()
     outcomes: list[CompanionOutcome] = []
     try:
-        hears = listener or SilentListener()
         for outcome in companion_outcomes(config, folder, dataset, splits, hears):
             outcomes.append(outcome)
     finally:  # the run's own result is never lost, and neither is a companion that is over
-        metrics = _metrics(config, dataset, splits, [model, *others], outcomes, cost)
-        folder.write_json("metrics.json", metrics)
+        exact = _metrics(config, dataset, splits, [model, *others], outcomes, cost)
+        folder.write_json("metrics.json", exact.model_dump(mode="json"))
+    shown = fairness_beside(exact, config, folder, dataset, hears)
+    metrics = shown.model_dump(mode="json")
+    folder.write_json("metrics.json", metrics)
     return metrics
 
 
@@ -88,7 +91,7 @@ def _metrics(
     own: Sequence[EvaluatedRow],
     outcomes: Sequence[CompanionOutcome],
     cost: RunCost,
-) -> dict[str, Any]:
+) -> MetricsFile:
     """The contents of ``metrics.json``: the model, its companions, and then the other rows."""
     beside = {each.record.name: each for each in outcomes if each.rows}
     in_time = beside.pop("time_cut", None)
@@ -111,7 +114,7 @@ def _metrics(
         companions=[each.record for each in outcomes],
         resamples=resamples,
         seed=seed,
-    ).model_dump(mode="json")
+    )
 
 
 def write_run_peft(config: RunConfig, folder: RunFolder, catalogue: Catalogue) -> None:

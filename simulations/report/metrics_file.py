@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from simulations.evaluation.intervals import Interval
+from simulations.report.fairness_records import FairnessRecord
+from simulations.report.interval_record import GroupRecord as GroupRecord
+from simulations.report.interval_record import IntervalRecord as IntervalRecord
+from simulations.report.interval_record import Record as Record
 
 SplitName = Literal["leave_one_out", "last_fifth", "time_cut"]
 RowKind = Literal["model", "ablation", "central", "baseline", "dp_popularity", "text_floor"]
-
-
-class Record(BaseModel):
-    """A frozen part of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class IntervalRecord(Record):
-    """A mean over users with its 95% interval; bounds are null where there is none."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, interval: Interval) -> IntervalRecord:
-        """Turn an interval into its record: a bound that is NaN becomes null."""
-        low = None if math.isnan(interval.low) else interval.low
-        high = None if math.isnan(interval.high) else interval.high
-        return cls(mean=interval.mean, low=low, high=high)
 
 
 class Comparison(Record):
@@ -73,14 +54,6 @@ class MetricsRow(Record):
     differences: tuple[Comparison, ...] = ()
     failed_against: tuple[str, ...] = ()
     note: str = ""
-
-
-class GroupRecord(Record):
-    """Mean NDCG@10 of one group of `n` users."""
-
-    group: str
-    n: int
-    utility: IntervalRecord
 
 
 class GroupsRecord(Record):
@@ -157,6 +130,7 @@ class MetricsFile(Record):
         lab_only: always true: exact metrics are no release, only a simulation has them.
         dataset, split, stage: what was evaluated.
         groups_split: split of the run whose utilities the groups show.
+        fairness: the fairness tables, of a `last_fifth` run or companion; null without one.
         sampled: the same rows among sampled negatives; null in older files.
         time_cut: the robustness table; null where that companion was not run.
         companions: what came of each companion; empty in older files.
@@ -176,6 +150,7 @@ class MetricsFile(Record):
     rows: tuple[MetricsRow, ...]
     groups: tuple[GroupsRecord, ...] = ()
     groups_split: SplitName
+    fairness: FairnessRecord | None = None
     sampled: SampledRecord | None = None
     time_cut: TimeCutRecord | None = None
     companions: tuple[CompanionRecord, ...] = ()

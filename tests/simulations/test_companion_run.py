@@ -72,7 +72,7 @@ def test_every_companion_has_its_place(tmp_path: Path) -> None:
     assert found.time_cut.rows[0].kind == "model"
     assert found.time_cut.users + found.time_cut.left_out == 60
     assert found.time_cut.left_out > 0
-    assert [each.status for each in found.companions] == ["run"] * 3
+    assert [each.status for each in found.companions] == ["run"] * 3 + ["not_run"]
     said = [text for text in heard.messages if text.startswith("companion run ")]
     assert [text.split()[2] for text in said] == ["frozen:", "central:", "time_cut:"]
     folders = {path.name for path in (tmp_path / "run" / "companions").iterdir()}
@@ -93,6 +93,7 @@ def test_a_companion_that_fails_is_a_warning(
         ("frozen", "failed"),
         ("central", "not_run"),
         ("time_cut", "not_run"),
+        ("last_fifth", "not_run"),
     ]
     [warning] = found.warnings
     assert "companion run frozen failed, so its row is missing: no site answered" in warning
