@@ -14,7 +14,7 @@ from simulations.comparison.records import (
     FloorRow,
     OtherRow,
 )
-from simulations.comparison.two_level import two_level_mean
+from simulations.evaluation.comparison import two_level_mean
 from simulations.report.metrics_file import IntervalRecord, RowKind
 
 SHOWN = ("hr_10", "ndcg_10")

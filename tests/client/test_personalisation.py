@@ -61,7 +61,7 @@ def test_it_fits_the_sites_users_and_trains_the_user_side_alone(model: dict[str,
     with personal_tower(recommender, units, config, seeded_source(1, "personal")):
         assert loss(recommender, units) < global_loss
         moved = {n for n, p in state(recommender).items() if not torch.equal(p, before[n])}
-        assert moved
+        assert any(name.startswith("score.") for name in moved)  # also where they are fixed
         assert moved <= set(user_side(recommender))
         assert np.abs(recommender.score_all([units[0].items]) - scores).max() > 0
     after = state(recommender)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from common.errors import DataError, RunFolderError
@@ -8,7 +7,6 @@ from simulations.comparison.comparing import compare, entry_record
 from simulations.comparison.entries import read_entry
 from simulations.comparison.page import comparison_page
 from simulations.comparison.result_table import verdict
-from simulations.comparison.two_level import two_level_mean
 from tests.simulations.comparison.conftest import WriteRun
 
 
@@ -80,26 +78,3 @@ def test_a_run_without_users_metrics_is_refused(write_run: WriteRun) -> None:
     (folder / "per_user.parquet").unlink()
     with pytest.raises(RunFolderError, match=r"evaluation\.lab=true"):
         read_entry("a", [folder])
-
-
-def test_an_interval_covers_the_spread_of_seeds() -> None:
-    rng = np.random.default_rng(0)
-    users = rng.standard_normal((1, 400))
-    narrow = two_level_mean(users + np.zeros((5, 1)))
-    wide = two_level_mean(users + rng.standard_normal((5, 1)))
-    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
-
-
-@pytest.mark.statistical  # false-alarm rate 1e-4: a binomial of 200 at .95 below 170 or at 200
-def test_the_interval_over_users_covers_the_truth() -> None:
-    rng = np.random.default_rng()
-    covered = 0
-    for _ in range(200):
-        found = two_level_mean(1 + rng.standard_normal((1, 100)), resamples=400)
-        covered += found.low <= 1 <= found.high
-    assert 170 <= covered < 200
-
-
-def test_what_is_no_table_of_numbers_is_refused() -> None:
-    with pytest.raises(DataError, match="finite values"):
-        two_level_mean(np.array([[1.0, np.nan]]))

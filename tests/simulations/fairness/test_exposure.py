@@ -16,6 +16,7 @@ COUNTS = np.array([50, 30, 10, 6, 4])
 
 def test_the_short_head_has_four_fifths_of_the_interactions() -> None:
     assert long_tail(COUNTS).tolist() == [False, False, True, True, True]
+    assert long_tail(np.array([40, 20, 20, 12, 8])).tolist() == [False, False, False, True, True]
     assert long_tail(COUNTS[::-1]).tolist() == [True, True, True, False, False]
 
 

@@ -33,6 +33,7 @@ head_items = 0
 rounds = 1
 [evaluation]
 every = 0
+companions = ""
 bootstrap_resamples = 100
 [engine]
 threads = 1
