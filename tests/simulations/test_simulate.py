@@ -81,6 +81,7 @@ def test_the_folder_holds_everything(private_run: SimulationResult) -> None:
         "ledgers/site-0001.json",
         "ledgers/site-0002.json",
         "metrics.json",
+        "per_user.parquet",
         "releases.jsonl",
         "report.html",
         "report.json",
