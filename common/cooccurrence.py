@@ -17,10 +17,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import PolicyRefusal
+from common.errors import ConfigError, MessageError
 from common.privacy_units import IntArray, Unit
 
-MAX_ITEMS = 5000
+MAX_ITEMS = 4000
+"""A triangle over more items would not fit into one message to a resident site agent."""
+MAX_LENGTH = 1000
+"""Most recent training items of a user that are paired; it bounds time, not sensitivity."""
 LAG_FLOOR = 0.3
 _ROUNDING = 2.0**-40  # more than float64 can add to a norm of MAX_ITEMS² cells
 
@@ -36,22 +39,22 @@ def related_items(prior: npt.NDArray[np.float32], catalogue_size: int, most: int
     """The items that the statistic is over: ``[N]`` catalogue indices.
 
     Args:
-        prior: the released popularity prior ``[V]``; ``[0]`` where the run has none.
+        prior: the released popularity prior ``[V]``.
         catalogue_size: V.
         most: `model.item_to_item_items`: so many of the largest prior, ties by index; 0: all.
 
     Raises:
-        PolicyRefusal: all of a catalogue is asked for that is too large for it, or the prior is
-            over another catalogue.
+        MessageError: the prior is over another catalogue.
+        ConfigError: all of a catalogue is asked for that is too large for it.
     """
-    items = item_count(catalogue_size, most)
-    if items == catalogue_size:
-        return np.arange(catalogue_size)
     if len(prior) != catalogue_size:
-        raise PolicyRefusal(
+        raise MessageError(
             f"the item prior is over {len(prior)} items, this site's catalogue has "
             f"{catalogue_size}; give all sites the same catalogue"
         )
+    items = item_count(catalogue_size, most)
+    if items == catalogue_size:
+        return np.arange(catalogue_size)
     return np.argsort(-prior, kind="stable")[:items].astype(np.int64)
 
 
@@ -59,11 +62,18 @@ def item_count(catalogue_size: int, most: int) -> int:
     """N of `related_items`; arguments and errors as there."""
     items = min(most or catalogue_size, catalogue_size)
     if items > MAX_ITEMS:
-        raise PolicyRefusal(
-            f"model.item_to_item_items=0 asks for all pairs of {catalogue_size} items; "
-            f"set model.item_to_item_items to at most {MAX_ITEMS}"
+        raise ConfigError(
+            [
+                f"model.item_to_item_items=0 asks for all pairs of {catalogue_size} items; "
+                f"set model.item_to_item_items to at most {MAX_ITEMS}"
+            ]
         )
     return items
+
+
+def cell_count(catalogue_size: int, most: int) -> int:
+    """Cells of the statistic over a catalogue; arguments and errors as of `related_items`."""
+    return triangle_size(item_count(catalogue_size, most))
 
 
 def cooccurrence_sum(

@@ -44,6 +44,12 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             "model.history_gradient needs LoRA to be trained, got model.item_side=head; "
             "set model.item_side=both or lora, or model.history_gradient=false",
         )
+    if config.model.item_to_item and not config.model.popularity_prior:
+        yield CrossFault(
+            ("model.item_to_item", "model.popularity_prior"),
+            "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
+            "set model.popularity_prior=true, or model.item_to_item=false",
+        )
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
             (mode, "evaluation.metrics"),
