@@ -134,7 +134,8 @@ def unit_cooccurrence(
     weights = np.where((row == column) & (lags > 0), 2 * weights, weights)
     low, high = np.minimum(row, column), np.maximum(row, column)
     cells, inverse = np.unique(low * items - low * (low - 1) // 2 + high - low, return_inverse=True)
-    return cells, np.bincount(inverse, weights=weights, minlength=len(cells))
+    values = np.bincount(inverse, weights=weights, minlength=len(cells))
+    return cells.astype(np.int64), values.astype(np.float64)
 
 
 def unpacked(triangle: npt.NDArray[np.floating], items: int) -> Floats:

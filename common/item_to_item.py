@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,6 @@ HALF_LIVES = (2.0, 6.0, 20.0)
 """Of a history's recency, in items; the three profiles are averaged."""
 HISTORY_FLOOR = 0.3
 """Weight of the history as a whole beside those profiles, which sum to 1."""
-_SHRINKAGE = 12.0  # noise deviations added to the root of the expected co-occurrence
 
 Histories = Sequence[npt.NDArray[np.int64]]
 Scores = Callable[[Histories], npt.NDArray[np.float32]]
@@ -39,8 +39,7 @@ def item_weights(
 
     Without noise these are the partial correlations that the ridge-regularised inverse holds
     (the solution of EASE, Steck 2019, with both sides scaled alike). Inverting would blow noise
-    up: with noise they are what pairs have above the product of their items' totals, shrunk
-    where the noise is large beside it.
+    up: with noise they are what pairs have above the product of their items' totals.
 
     Args:
         triangle: ``[N (N + 1) / 2]``, the sum over all sites.
@@ -75,7 +74,7 @@ def _residuals(matrix: Floats, deviation: float) -> Floats:
     pairs = matrix - np.diag(np.diag(matrix))
     totals = np.maximum(pairs.sum(axis=1), deviation)
     expected = np.outer(totals, totals) / totals.sum()
-    residuals: Floats = (pairs - expected) / (np.sqrt(expected) + _SHRINKAGE * deviation)
+    residuals: Floats = pairs - expected
     return residuals
 
 
@@ -141,8 +140,13 @@ def item_to_item(
             f"weights between items have {len(triangle)} cells, {len(items)} items need "
             f"{triangle_size(len(items))}; give all sites the same catalogue"
         )
-    weights = unpacked(triangle, len(items)).astype(np.float32)
-    return ItemToItem(items, weights, len(prior), weight)
+    return ItemToItem(items, _matrix(triangle.tobytes(), len(items)), len(prior), weight)
+
+
+@lru_cache(maxsize=1)
+def _matrix(triangle: bytes, items: int) -> npt.NDArray[np.float32]:
+    """All sites of a process evaluate with the same weights."""
+    return unpacked(np.frombuffer(triangle, dtype=np.float32), items).astype(np.float32)
 
 
 def mixed(scores: Scores, component: ItemToItem | None) -> Scores:

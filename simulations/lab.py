@@ -17,6 +17,7 @@ from common.devices import device_label
 from common.holdout import UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue, Dataset
+from common.item_to_item import ItemToItem, item_to_item, mixed
 from common.loaded_recommender import load_round
 from common.recommender import Recommender
 from common.run_folder import RunFolder
@@ -97,17 +98,39 @@ def scorer_of(
     recommender: Recommender,
     adapter: dict[str, npt.NDArray[np.float32]],
     item_prior: npt.NDArray[np.float32],
+    component: ItemToItem | None = None,
 ) -> Scorer:
-    """The recommender as a scorer, with `adapter` and prior ``[V]`` (or ``[0]``) loaded."""
+    """The recommender as a scorer, with `adapter` and prior ``[V]`` (or ``[0]``) loaded.
+
+    Args:
+        recommender: The process's recommender.
+        adapter: Tensors by name.
+        item_prior: ``[V]``, or ``[0]`` where the run has none.
+        component: What is mixed into the scores, from `item_to_item_of`.
+    """
     load_round(recommender, adapter, item_prior)
-    return recommender.score_all
+    return mixed(recommender.score_all, component)
+
+
+def item_to_item_of(config: RunConfig, folder: RunFolder) -> ItemToItem | None:
+    """The run's item-to-item component; None where it has none."""
+    stored, model = folder.read_item_to_item(), config.model
+    if not stored:
+        return None
+    return item_to_item(
+        stored["weights"],
+        item_prior(folder),
+        most=model.item_to_item_items,
+        weight=model.item_to_item_weight,
+    )
 
 
 def _model_row(
     config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
 ) -> EvaluatedRow:
     adapter, _ = folder.read_adapter()
-    scorer = scorer_of(recommender, adapter, item_prior(folder))
+    component = item_to_item_of(config, folder)
+    scorer = scorer_of(recommender, adapter, item_prior(folder), component)
     privacy = config.privacy
     per = "" if privacy.unit == "user" else f" per {privacy.unit}"
     claim = f"{privacy.mode}, ε={privacy.target_epsilon:g}{per}"
@@ -125,12 +148,13 @@ def _start_row(
     config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
 ) -> EvaluatedRow:
     """The same model before the first round: what training added, and what it did not."""
-    scorer = scorer_of(recommender, initial_adapter(config), item_prior(folder))
+    component = item_to_item_of(config, folder)
+    scorer = scorer_of(recommender, initial_adapter(config), item_prior(folder), component)
     return EvaluatedRow(
         name="fedrec before training",
         kind="ablation",
         metrics=evaluate_scorer(scorer, splits, "test"),
-        note="frozen BERT, untrained head, the run's own popularity prior",
+        note="frozen BERT, untrained head, the run's own statistics of items",
     )
 
 
