@@ -24,7 +24,7 @@ MAX_ITEMS = 4000
 """A triangle over more items would not fit into one message to a resident site agent."""
 MAX_LENGTH = 1000
 """Most recent training items of a user that are paired; it bounds time, not sensitivity."""
-LAG_FLOOR = 0.3
+LAG_FLOOR = 0.1  # of a pair far apart, before scaling; chosen on validation
 _ROUNDING = 2.0**-40  # more than float64 can add to a norm of MAX_ITEMS² cells
 
 Floats = npt.NDArray[np.float64]
