@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from client.cooccurrence_self_test import prove_bound
 from client.ledger import Ledger
 from client.policy import SitePolicy
 from client.release import ReleasePlan, charge_release, enforce_budget, stored_release
@@ -29,7 +30,7 @@ from common.messages import (
 )
 from common.noise_plan import cooccurrence_event
 from common.privacy_units import Unit, make_units
-from common.randomness import RandomSource
+from common.randomness import RandomSource, secure_source
 from common.release_record import COOCCURRENCE_TENSOR
 
 
@@ -58,14 +59,15 @@ class Cooccurrence:
 
         Raises:
             MessageError: the prior is over another catalogue.
+            SelfTestError: one unit could move the sum by more than is accounted for.
         """
-        model = self.config.model
+        model, half_life = self.config.model, self.config.model.item_to_item_half_life
+        items = related_items(item_prior, catalogue_size, model.item_to_item_items)
+        bounded = self.config.is_private
+        if bounded:
+            prove_bound(items, catalogue_size, half_life=half_life, source=secure_source())
         return cooccurrence_sum(
-            self._counted(),
-            related_items(item_prior, catalogue_size, model.item_to_item_items),
-            catalogue_size,
-            half_life=model.item_to_item_half_life,
-            bounded=self.config.is_private,
+            self._counted(), items, catalogue_size, half_life=half_life, bounded=bounded
         )
 
     def _counted(self) -> Sequence[Unit]:
