@@ -2,7 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
-PYTEST := $(BIN)/python -m pytest
+# One process per core, each with one thread; all tests of a file stay in one process.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 PYTEST_FLAGS ?=
 MAKEFLAGS += --no-print-directory
 
@@ -31,7 +32,7 @@ test-all: $(READY)  ## All tests that need no GPU; an unexpected skip is a failu
 	$(PYTEST) -m "(slow or statistical or e2e) and not gpu" --no-skips $(PYTEST_FLAGS)
 
 test-gpu: $(READY)  ## The tests that need a CUDA device.
-	$(PYTEST) -m gpu --no-skips $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -m gpu --no-skips $(PYTEST_FLAGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,24 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from common.holdout import UserSplit
-from common.item_to_item import Scores
 from common.metrics import user_metrics
 from common.ranking import worst_ranks
+from common.recommender import Recommender
 
 
 def metrics_by_user(
-    scores: Scores,
+    recommender: Recommender,
     splits: Sequence[UserSplit],
     stage: Literal["validation", "test"],
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Ranks all unseen items for each user of the site.
+    """Ranks all unseen items for each user of the site under the loaded adapter.
 
     At test time the validation items are part of the history, as input only.
-
-    Args:
-        scores: of the whole catalogue, for each history.
-        splits: the site's users.
-        stage: what is ranked.
 
     Returns:
         Each metric by name, float64 ``[U]``.
@@ -39,5 +34,5 @@ def metrics_by_user(
         histories = [np.concatenate([s.train.items, s.validation.items]) for s in splits]
     else:
         histories = [s.train.items for s in splits]
-    ranks = worst_ranks(scores(histories), targets, histories)
+    ranks = worst_ranks(recommender.score_all(histories), targets, histories)
     return user_metrics(ranks)

@@ -14,7 +14,6 @@ from common.adapters import Adapter
 from common.config import RunConfig
 from common.flat_adapter import Floats
 from common.holdout import UserSplit
-from common.item_to_item import item_to_item, mixed
 from common.loaded_recommender import loaded_recommender
 from common.messages import EvaluateRequest, SumRequest, TrainRequest
 from common.privacy_units import Unit
@@ -68,16 +67,13 @@ class SiteTraining:
     def measured(self, request: EvaluateRequest, splits: Sequence[UserSplit]) -> UserMetrics:
         """The exact metrics of each user at the request's stage."""
         recommender = loaded_recommender(
-            self._config, self._data.catalogue, request.adapter, request.item_prior
-        )
-        model = self._config.model
-        component = item_to_item(
-            request.item_to_item,
+            self._config,
+            self._data.catalogue,
+            request.adapter,
             request.item_prior,
-            most=model.item_to_item_items,
-            weight=model.item_to_item_weight,
+            request.item_to_item,
         )
-        return metrics_by_user(mixed(recommender.score_all, component), splits, request.stage)
+        return metrics_by_user(recommender, splits, request.stage)
 
     def _job(self, request: TrainRequest | SumRequest, noise: RandomSource | None) -> TrainingJob:
         return TrainingJob(

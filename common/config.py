@@ -164,7 +164,10 @@ class FederationConfig(Section):
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
     server_lr: float = Field(1.0, gt=0)
     server_momentum: float = Field(0.9, ge=0, lt=1)
-    weighting: Literal["equal", "declared"] = Field("equal", description="public weights only")
+    weighting: Literal["equal", "declared", "fair"] = Field(
+        "equal", description="public weights only; fair: more to sites of low released utility"
+    )
+    fairness_q: float = Field(5.0, ge=0, description="fair: weight (1 − NDCG@10)^q; 0: equal")
     sites_per_round: int = Field(
         0, ge=0, description="sites drawn for each round; 0: all; claims no amplification"
     )
@@ -186,6 +189,14 @@ class EvaluationConfig(Section):
     bootstrap_resamples: int = Field(2000, ge=100)
     lab: bool = Field(
         True, description="after the run, rank for every user and baseline; loads all data"
+    )
+    companions: str = Field("", description="companion runs of the lab, comma between: last_fifth")
+    personal_steps: int = Field(
+        0, ge=0, description="fairness tables: steps of each site's own user tower; 0: no such row"
+    )
+    personal_lr: float = Field(0.001, gt=0, description="step size of these, by Adam")
+    exposure_penalty: float = Field(
+        0.0, ge=0, description="fairness tables: re-ranking against popularity; 0: no such row"
     )
 
 
@@ -227,6 +238,17 @@ class RunConfig(Section):
     def is_summed(self) -> bool:
         """Whether the noise is on the sum over all sites, so that one round is one step."""
         return self.privacy.mode in ("distributed", "central")
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """Names of the companion runs that the lab makes, in the order given."""
+        return tuple(name.strip() for name in self.evaluation.companions.split(",") if name.strip())
+
+    @property
+    def shows_fairness(self) -> bool:
+        """Whether the lab has a `last_fifth` model to make the fairness tables of."""
+        is_own = self.data.split == "last_fifth"
+        return self.evaluation.lab and (is_own or "last_fifth" in self.companions)
 
     @property
     def sites_asked(self) -> int:

@@ -53,6 +53,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
         )
     if config.is_summed:
         yield from _sum_faults(config)
+    yield from _mitigation_faults(config)
     drawn = federation.sites_per_round
     if drawn > config.data.sites:
         yield CrossFault(
@@ -88,6 +89,51 @@ def _model_faults(config: RunConfig) -> Iterator[CrossFault]:
             "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
             "set model.popularity_prior=true, or model.item_to_item=false",
         )
+
+
+def _fair_weight_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Fair weights are made of what sites release about their utility: it must be public."""
+    evaluation, weighting = config.evaluation, "federation.weighting"
+    public = "private" if config.is_private else "exact"
+    if evaluation.metrics != public:
+        yield CrossFault(
+            ("privacy.mode", weighting, "evaluation.metrics"),
+            f"federation.weighting=fair needs evaluation.metrics={public} in mode "
+            f"{config.privacy.mode}, where it weighs by what the sites release, got "
+            f"{evaluation.metrics}; set evaluation.metrics={public} or "
+            "federation.weighting=equal",
+        )
+    if not 0 < evaluation.every < config.federation.rounds:
+        yield CrossFault(
+            (weighting, "evaluation.every", "federation.rounds"),
+            f"federation.weighting=fair needs evaluation.every of at least 1 and below "
+            f"federation.rounds={config.federation.rounds}, so that there is a figure to weigh "
+            f"by, got {evaluation.every}; set evaluation.every=1",
+        )
+
+
+def _mitigation_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Fair weights need public figures; what only the fairness tables show needs these."""
+    evaluation = config.evaluation
+    if config.federation.weighting == "fair" and not config.is_summed:
+        yield from _fair_weight_faults(config)
+    if not config.model.popularity_prior and evaluation.exposure_penalty > 0:
+        yield CrossFault(
+            ("evaluation.exposure_penalty", "model.popularity_prior"),
+            "evaluation.exposure_penalty needs a released popularity, got "
+            "model.popularity_prior=false; set model.popularity_prior=true or "
+            "evaluation.exposure_penalty=0",
+        )
+    if config.shows_fairness:
+        return
+    for name in ("personal_steps", "exposure_penalty"):
+        if getattr(evaluation, name) > 0:
+            yield CrossFault(
+                (f"evaluation.{name}", "evaluation.companions", "evaluation.lab", "data.split"),
+                f"evaluation.{name} is shown in the fairness tables alone, and this run has none, "
+                f"got {getattr(evaluation, name)}; set evaluation.companions=last_fifth with "
+                f"evaluation.lab=true, or evaluation.{name}=0",
+            )
 
 
 def _sum_faults(config: RunConfig) -> Iterator[CrossFault]:

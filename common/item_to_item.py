@@ -12,7 +12,7 @@ it is, and the head would learn to leave everything to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,7 +29,8 @@ HISTORY_FLOOR = 0.3
 """Weight of the history as a whole beside those profiles, which sum to 1."""
 
 Histories = Sequence[npt.NDArray[np.int64]]
-Scores = Callable[[Histories], npt.NDArray[np.float32]]
+NO_WEIGHTS: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+"""Of a run without the component."""
 
 
 def item_weights(
@@ -147,14 +148,3 @@ def item_to_item(
 def _matrix(triangle: bytes, items: int) -> npt.NDArray[np.float32]:
     """All sites of a process evaluate with the same weights."""
     return unpacked(np.frombuffer(triangle, dtype=np.float32), items).astype(np.float32)
-
-
-def mixed(scores: Scores, component: ItemToItem | None) -> Scores:
-    """`scores` with what `component` adds; `scores` themselves where there is none."""
-    if component is None:
-        return scores
-
-    def added(histories: Histories) -> npt.NDArray[np.float32]:
-        return scores(histories) + component.scores(histories)
-
-    return added

@@ -1,8 +1,9 @@
 """The recommender: item tower, user tower, on-site text similarity and item prior.
 
 score(user, item) = head(user's history, item) + similarity of the item's text to the
-user's recent items + weight · popularity prior. Histories stay at the site; texts, the
-whitening and the prior are public.
+user's recent items + weight · popularity prior, and, outside training, what the item-to-item
+component adds. Histories stay at the site; texts, the whitening, the prior and the component
+are public.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from transformers import BertModel
 from common.bilinear_head import ItemRows
 from common.config import ModelConfig
 from common.frozen_prefix import FrozenPrefix
+from common.item_to_item import ItemToItem
 from common.item_tower import ItemTower
 from common.lag_profiles import HALF_LIVES, lag_weights
 from common.objectives import OBJECTIVES
@@ -72,6 +74,7 @@ class Recommender(nn.Module):
         self.set_item_prior(self.item_prior)
         self._table: torch.Tensor | None = None
         self._table_lora = ""
+        self._item_to_item: ItemToItem | None = None
         self._objective = OBJECTIVES[config.objective]
 
     @property
@@ -110,6 +113,10 @@ class Recommender(nn.Module):
         self.item_prior = prior.to(self.device)
         self.head.set_item_prior(self.item_prior)
 
+    def set_item_to_item(self, component: ItemToItem | None) -> None:
+        """Sets what `score_all` mixes in; training never sees it."""
+        self._item_to_item = component
+
     def table(self) -> torch.Tensor:
         """Whitened text vectors ``[V, d]`` under the current adapter, without gradient."""
         if self._table is None:
@@ -131,9 +138,12 @@ class Recommender(nn.Module):
         return (losses * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def live_items(self, batch: UnitBatch) -> torch.Tensor:
-        """``[B, R]``: the items whose texts carry LoRA's gradient in the units' losses."""
+        """``[B, R]``: the items whose texts carry LoRA's gradient in the units' losses.
+
+        A batch without live candidates trains no LoRA, so its histories carry none either.
+        """
         items = batch.candidates[:, : batch.live if self.trains_lora else 0]
-        if self.trains_lora and self.config.history_gradient:
+        if self.trains_lora and self.config.history_gradient and batch.live:
             items = torch.cat([items, batch.history], dim=1)
         return items
 
@@ -194,7 +204,10 @@ class Recommender(nn.Module):
         self.train(was_training)
         if not rows:
             return np.empty((0, len(self.item_prior)), dtype=np.float32)
-        return np.concatenate(rows)
+        scores = np.concatenate(rows)
+        if self._item_to_item is not None:
+            scores += self._item_to_item.scores(histories)
+        return scores
 
     def _score_batch(self, histories: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
         cut = [h[-self.config.max_history :] for h in histories]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from flwr.app import Message
 
 from common.messages import NoisedMetricsReply, Stage
 from common.metrics import METRIC_NAMES, MetricSums
-from common.metrics_plan import METRICS_SENSITIVITY
+from common.metrics_plan import METRIC_COORDINATES, METRICS_SENSITIVITY
 from common.privacy_events import GaussianEvent
 from server.reply_reading import ReplyReader
 from server.round_record import RoundOutcome, SiteRound
+from server.site_weights import UTILITY
 
+_PLACE = METRIC_COORDINATES.index(UTILITY)
 COUNT_IS_CLEAR = 10.0
 """The noised count of users is the divisor if it is this many deviations of its noise.
 
@@ -23,12 +25,20 @@ declare in public divide. Both are post-processing of what was released.
 """
 
 Means = dict[str, float]
+Heard = Callable[[str, float], None]
+"""Hears a site's name and its mean utility, as far as it is released."""
+
+
+def _not_heard(_site: str, _utility: float) -> None:
+    """The default: nobody weighs sites by their utility."""
 
 
 def exact_means(
-    replies: Iterable[Message], reader: ReplyReader, server_round: int
+    replies: Iterable[Message], reader: ReplyReader, server_round: int, heard: Heard = _not_heard
 ) -> tuple[Means | None, RoundOutcome]:
     """Adds up exact sums, in the order of the sites' names: for the lab only.
+
+    `heard` gets each site's mean utility.
 
     Returns:
         ``users`` and the mean of each metric (None when no user was evaluated), and what
@@ -46,6 +56,7 @@ def exact_means(
     total = MetricSums.zero()
     for site in sorted(sums):
         total += sums[site]
+        heard(site, sums[site].means()[UTILITY])
     means = {"users": float(total.users), **total.means()} if total.users else None
     return means, RoundOutcome(tuple(sites))
 
@@ -56,8 +67,11 @@ def noised_means(
     server_round: int,
     stage: Stage,
     event: GaussianEvent,
+    heard: Heard = _not_heard,
 ) -> tuple[Means | None, RoundOutcome]:
     """Adds up the sites' private releases and divides by the number of users.
+
+    `heard` gets each site's mean utility: its noised sum over the size it declares.
 
     Returns:
         ``users`` (the divisor: the noised count, or the declared sizes where its noise is too
@@ -78,6 +92,7 @@ def noised_means(
             sites.append(SiteRound(reply.site, "non_finite", reason, size, spent))
             continue
         good[reply.site] = reply
+        heard(reply.site, float(reply.sums[_PLACE]) / max(reply.declared_units, 1))
         sites.append(SiteRound(reply.site, "ok", None, size, spent))
     outcome = RoundOutcome(tuple(sites))
     return (_means(list(good.values()), event) if good else None), outcome

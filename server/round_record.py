@@ -23,6 +23,7 @@ class SiteRound:
         reason: one line, when not ok.
         bytes_up: size of the payload that was received.
         epsilon_prv: total ε of the site's ledger after this round, where it claims one.
+        weight: public weight of its update in the round's mean; null where there is no mean.
     """
 
     site: str
@@ -30,6 +31,7 @@ class SiteRound:
     reason: str | None = None
     bytes_up: int = 0
     epsilon_prv: float | None = None
+    weight: int | None = None
 
 
 @dataclass(frozen=True)

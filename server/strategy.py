@@ -48,6 +48,7 @@ from server.popularity import sum_counts
 from server.reply_reading import ReplyReader
 from server.round_record import EvaluationOutcome, RoundOutcome, SiteRound, too_few_sites
 from server.server_optimizer import OptimizerState, server_step
+from server.site_weights import SiteWeights
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class FederatedAdapters(Strategy):
         self._listener = listener
         self._sha256 = config.sha256()
         self.reader = ReplyReader(run, self._sha256, shapes(adapter))
+        self._weights = SiteWeights(config.federation)
         self._unanswered: set[int] = set()
         self._stage: Stage = "validation"
 
@@ -187,10 +189,16 @@ class FederatedAdapters(Strategy):
     ) -> MetricRecord | None:
         """Means over all users, exact (lab only) or noised, as `evaluation.metrics` says."""
         replies, event = self._noted(replies), metrics_event(self.config)
+        utility: dict[str, float] = {}
         if event is not None:
-            means, outcome = noised_means(replies, self.reader, server_round, self._stage, event)
+            means, outcome = noised_means(
+                replies, self.reader, server_round, self._stage, event, utility.__setitem__
+            )
         else:
-            means, outcome = exact_means(replies, self.reader, server_round)
+            means, outcome = exact_means(replies, self.reader, server_round, utility.__setitem__)
+        if self._stage == "validation":  # nothing may be chosen by test figures
+            for site, value in utility.items():
+                self._weights.heard(site, value)
         self.evaluation = EvaluationOutcome(means, self._with_missing(outcome))
         return None if means is None else MetricRecord(dict(means))
 
@@ -239,9 +247,9 @@ class FederatedAdapters(Strategy):
         if not all_finite(reply.update):
             reason = "the update is not finite"
             return SiteRound(reply.site, "non_finite", reason, release.bytes, release.epsilon_prv)
-        declared = self.config.federation.weighting == "declared"
-        total.add(reply.site, reply.update, reply.declared_units if declared else 1)
-        return SiteRound(reply.site, "ok", None, release.bytes, release.epsilon_prv)
+        weight = self._weights.weight(reply.site, reply.declared_units)
+        total.add(reply.site, reply.update, weight)
+        return SiteRound(reply.site, "ok", None, release.bytes, release.epsilon_prv, weight)
 
     def _with_missing(self, outcome: RoundOutcome) -> RoundOutcome:
         """`outcome` with the sites that did not reply in time, sorted by site."""

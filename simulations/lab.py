@@ -17,8 +17,9 @@ from common.devices import device_label
 from common.holdout import UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue, Dataset
-from common.item_to_item import ItemToItem, item_to_item, mixed
+from common.item_to_item import NO_WEIGHTS
 from common.loaded_recommender import load_round
+from common.progress import ProgressListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baselines import (
@@ -30,8 +31,10 @@ from simulations.baselines import (
 )
 from simulations.baselines.dp_popularity import NoiseForm
 from simulations.evaluation.full_ranking import Scorer, evaluate_scorer
+from simulations.fairness.companion_tables import with_fairness
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, RunCost, build_metrics
+from simulations.run_statistics import run_statistics
 
 TUNED = (
     "Scenario settings (learning rates, rounds, head, shares of ε) were chosen on "
@@ -41,7 +44,12 @@ TUNED = (
 
 
 def examine(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, *, started: float
+    config: RunConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    *,
+    started: float,
+    listener: ProgressListener | None = None,
 ) -> dict[str, Any]:
     """Ranks all unseen items for every user under the run's adapter and each baseline.
 
@@ -50,6 +58,7 @@ def examine(
         folder: The run's folder, with adapter and checkpoint; gets ``metrics.json``.
         dataset: The pooled data, which only the lab has.
         started: `time.monotonic()` when the run began.
+        listener: Hears of companion runs.
 
     Returns:
         The contents of ``metrics.json``.
@@ -68,7 +77,7 @@ def examine(
         _start_row(config, recommender, folder, splits),
         *_baseline_rows(config, recommender, splits),
     ]
-    metrics = build_metrics(
+    exact = build_metrics(
         rows,
         dataset=dataset.name,
         split=config.data.split,
@@ -82,7 +91,9 @@ def examine(
         tuned=TUNED,
         resamples=config.evaluation.bootstrap_resamples,
         seed=config.data.seed,
-    ).model_dump(mode="json")
+    )
+    shown = with_fairness(exact, config, folder, dataset, listener)
+    metrics = shown.model_dump(mode="json")
     folder.write_json("metrics.json", metrics)
     return metrics
 
@@ -98,39 +109,19 @@ def scorer_of(
     recommender: Recommender,
     adapter: dict[str, npt.NDArray[np.float32]],
     item_prior: npt.NDArray[np.float32],
-    component: ItemToItem | None = None,
+    weights: npt.NDArray[np.float32] = NO_WEIGHTS,
 ) -> Scorer:
-    """The recommender as a scorer, with `adapter` and prior ``[V]`` (or ``[0]``) loaded.
-
-    Args:
-        recommender: The process's recommender.
-        adapter: Tensors by name.
-        item_prior: ``[V]``, or ``[0]`` where the run has none.
-        component: What is mixed into the scores, from `item_to_item_of`.
-    """
-    load_round(recommender, adapter, item_prior)
-    return mixed(recommender.score_all, component)
-
-
-def item_to_item_of(config: RunConfig, folder: RunFolder) -> ItemToItem | None:
-    """The run's item-to-item component; None where it has none."""
-    stored, model = folder.read_item_to_item(), config.model
-    if not stored:
-        return None
-    return item_to_item(
-        stored["weights"],
-        item_prior(folder),
-        most=model.item_to_item_items,
-        weight=model.item_to_item_weight,
-    )
+    """The recommender as a scorer; see `common.loaded_recommender.load_round`."""
+    load_round(recommender, adapter, item_prior, weights)
+    return recommender.score_all
 
 
 def _model_row(
     config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
 ) -> EvaluatedRow:
     adapter, _ = folder.read_adapter()
-    component = item_to_item_of(config, folder)
-    scorer = scorer_of(recommender, adapter, item_prior(folder), component)
+    prior, weights = run_statistics(folder)
+    scorer = scorer_of(recommender, adapter, prior, weights)
     privacy = config.privacy
     per = "" if privacy.unit == "user" else f" per {privacy.unit}"
     claim = f"{privacy.mode}, ε={privacy.target_epsilon:g}{per}"
@@ -148,8 +139,8 @@ def _start_row(
     config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
 ) -> EvaluatedRow:
     """The same model before the first round: what training added, and what it did not."""
-    component = item_to_item_of(config, folder)
-    scorer = scorer_of(recommender, initial_adapter(config), item_prior(folder), component)
+    prior, weights = run_statistics(folder)
+    scorer = scorer_of(recommender, initial_adapter(config), prior, weights)
     return EvaluatedRow(
         name="fedrec before training",
         kind="ablation",
@@ -210,9 +201,3 @@ def _private_floors(
         EvaluatedRow("DP-Pop", "dp_popularity", popularity, privacy.mode, epsilon, note),
         EvaluatedRow("DP-Pop + on-site text", "text_floor", text, privacy.mode, epsilon, note),
     ]
-
-
-def item_prior(folder: RunFolder) -> npt.NDArray[np.float32]:
-    """The prior ``[V]`` that the run used, from its checkpoint; ``[0]`` where none was."""
-    tensors, _ = folder.read_checkpoint()
-    return np.asarray(tensors["item_prior"], dtype=np.float32)

@@ -79,7 +79,7 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
     metrics = None
     if dataset is not None:
         listener.message("evaluating in the lab: the model and the baselines")
-        metrics = examine(config, folder, dataset, started=started)
+        metrics = examine(config, folder, dataset, started=started, listener=listener)
     listener.message("writing the report")
     build_report(folder.path)
     return SimulationResult(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from common.config import RunConfig
 from common.process_environment import quiet_third_parties
+
+if TYPE_CHECKING:
+    from tests.browser import Browser
 
 # Before any test module imports flwr, ray or transformers.
 quiet_third_parties()
@@ -63,6 +67,17 @@ def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDREC_STATE", str(state))
         yield state
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Generator[Browser]:
+    """A headless Chromium; skips where its packages are missing."""
+    from tests.browser import PACKAGES, missing_programs, open_browser
+
+    if missing_programs():
+        pytest.skip(f"{' and '.join(missing_programs())} not found: install {PACKAGES}")
+    with open_browser(tmp_path_factory.mktemp("chromium")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
-"""What a reader must not miss: each alert is printed in red at the top of the report."""
+"""What a reader must not miss, at the top of the report: first what breaks a promise."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from simulations.report.claim import Claim, has_other_unit, is_seeded
 from simulations.report.number_text import epsilon_text
@@ -17,7 +19,21 @@ _STATUS_TEXT = {
 }
 
 
-def alerts(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> list[str]:
+@dataclass(frozen=True)
+class Alert:
+    """A line that changes how a run's figures may be read.
+
+    Attributes:
+        level: `grave` where a promise, a result or a part of the run broke; `note` where
+            the figures are sound, and are not what they may be taken for.
+        text: one line.
+    """
+
+    level: Literal["grave", "note"]
+    text: str
+
+
+def alerts(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> list[Alert]:
     """Collect everything about a run that changes how its figures may be read.
 
     Args:
@@ -26,15 +42,18 @@ def alerts(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> list[st
         totals: of every site that released something.
 
     Returns:
-        One line each, the gravest first.
+        The gravest first.
     """
-    return [
+    grave = [
         *_guarantee(run, claim),
         *_accounting(run, claim, totals),
         *_sites(run),
         *_rows(run),
         *(run.metrics.warnings if run.metrics else ()),
-        *_lab_only(run),
+    ]
+    return [
+        *(Alert("grave", line) for line in grave),
+        *(Alert("note", line) for line in _lab_only(run)),
     ]
 
 

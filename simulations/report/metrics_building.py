@@ -183,11 +183,12 @@ def _groups(
             row.metrics, users.user_ids, attributes, resamples=resamples, seed=seed
         )
         gini = user_gini(row.metrics.ndcg_10)
-        records += [_groups_record(row.name, report, gini) for report in reports]
+        records += [groups_record(row.name, report, gini) for report in reports]
     return records
 
 
-def _groups_record(row: str, report: GroupReport, gini: float) -> GroupsRecord:
+def groups_record(row: str, report: GroupReport, gini: float) -> GroupsRecord:
+    """Turn one row's utilities by one attribute into their record."""
     return GroupsRecord(
         row=row,
         attribute=report.attribute,

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from simulations.evaluation.intervals import Interval
+from simulations.report.fairness_records import FairnessRecord
+from simulations.report.interval_record import GroupRecord as GroupRecord
+from simulations.report.interval_record import IntervalRecord as IntervalRecord
+from simulations.report.interval_record import Record as Record
 
 RowKind = Literal["model", "ablation", "baseline", "dp_popularity", "text_floor"]
-
-
-class Record(BaseModel):
-    """A frozen part of the file; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class IntervalRecord(Record):
-    """A mean over users with its 95% interval; bounds are null where there is none."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of(cls, interval: Interval) -> IntervalRecord:
-        """Turn an interval into its record: a bound that is NaN becomes null."""
-        low = None if math.isnan(interval.low) else interval.low
-        high = None if math.isnan(interval.high) else interval.high
-        return cls(mean=interval.mean, low=low, high=high)
 
 
 class Comparison(Record):
@@ -72,14 +53,6 @@ class MetricsRow(Record):
     note: str = ""
 
 
-class GroupRecord(Record):
-    """Mean NDCG@10 of one group of `n` users."""
-
-    group: str
-    n: int
-    utility: IntervalRecord
-
-
 class GroupsRecord(Record):
     """Utility of one row of the table by one attribute, best group first."""
 
@@ -99,6 +72,7 @@ class MetricsFile(Record):
         lab_only: always true: exact metrics are no release, only a simulation has them.
         dataset, split, stage: what was evaluated.
         groups_split: split of the run whose utilities the groups show.
+        fairness: the fairness tables, of a `last_fifth` run or companion; null without one.
         seconds: wall-clock time of the run.
         peak_memory_bytes: of the process; null where unknown.
         device: what computed it.
@@ -115,6 +89,7 @@ class MetricsFile(Record):
     rows: tuple[MetricsRow, ...]
     groups: tuple[GroupsRecord, ...] = ()
     groups_split: Literal["leave_one_out", "last_fifth"]
+    fairness: FairnessRecord | None = None
     seconds: float
     peak_memory_bytes: int | None = None
     device: str = "cpu"

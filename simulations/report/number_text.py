@@ -29,6 +29,11 @@ def metric_text(value: float | None, *, signed: bool = False) -> str:
     return f"{value:+.4f}" if signed else f"{value:.4f}"
 
 
+def percent_text(share: float) -> str:
+    """Print a share as a percentage with one decimal."""
+    return f"{share * 100:.1f}%"
+
+
 def interval_text(interval: IntervalRecord, *, signed: bool = False) -> str:
     """Print the bounds of a 95% interval; empty where there are none."""
     if interval.low is None or interval.high is None:

@@ -14,10 +14,13 @@ from common.unit_texts import UNIT_WORDS
 from simulations.fairness.groups import GENDER_LIMIT, HOLD_OUT_LIMIT
 from simulations.report.alerts import alerts
 from simulations.report.claim import Claim, make_claim
+from simulations.report.headline import make_headline
 from simulations.report.metrics_file import MetricsFile
+from simulations.report.own_checks import own_checks
 from simulations.report.privacy_totals import EpsilonLine, SiteTotals, site_totals
 from simulations.report.run_files import RoundRecord, RunFiles
 from simulations.report.secure_sum import secure_sum_lines
+from simulations.report.utility_by_epsilon import utility_by_epsilon
 from simulations.report.who_sees_what import MODES, parties
 
 SCHEMA_VERSION = 1
@@ -54,8 +57,12 @@ def report_data(run: RunFiles) -> JsonObject:
         "mode": run.config.privacy.mode,
         "claim": asdict(claim) | {"epsilon_phrase": claim.epsilon_phrase()},
         "unit_words": asdict(UNIT_WORDS[run.config.privacy.unit]),
-        "alerts": alerts(run, claim, totals),
+        "headline": asdict(make_headline(claim, run.metrics)),
+        "alerts": [asdict(alert) for alert in alerts(run, claim, totals)],
         "results": run.metrics.model_dump(mode="json") if run.metrics else None,
+        "utility_by_epsilon": (
+            utility_by_epsilon(run.metrics, claim.unit, run.siblings) if run.metrics else None
+        ),
         "utility_by_round": utility_by_round(run.rounds),
         "validation_note": VALIDATION_NOTES[run.config.evaluation.metrics],
         "epsilon_by_round": epsilon_by_round(run, claim),
@@ -75,6 +82,7 @@ def report_data(run: RunFiles) -> JsonObject:
         },
         "tuning": {"note": TUNING_NOTE, "tuned": list(run.metrics.tuned) if run.metrics else []},
         "cost": cost(run, totals),
+        "own_checks": own_checks(run.name, is_private=run.config.is_private),
     }
 
 

@@ -9,12 +9,19 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.atomic_files import read_json
 from common.config import RunConfig
 from common.errors import RunFolderError
 from common.release_record import ReleaseRecord
 from common.run_folder import RunFolder
 from common.schema_version import read_versioned_lines
 from simulations.report.metrics_file import MetricsFile
+from simulations.report.sweep_beside import (
+    SweepBeside,
+    SweptResult,
+    sibling_results,
+    sweep_file,
+)
 
 METRICS_FILE = "metrics.json"
 SiteStatus = Literal["ok", "refused", "error", "non_finite"]
@@ -60,6 +67,7 @@ class RunFiles:
         releases: every release of every site, in order of arrival.
         metrics: the lab's evaluation, or none when the run ended before it.
         ledgers: names of the sites whose ledger was exported.
+        siblings: results at each budget of the sweep that the run lies in, its own among them.
     """
 
     name: str
@@ -68,6 +76,7 @@ class RunFiles:
     releases: tuple[ReleaseRecord, ...]
     metrics: MetricsFile | None
     ledgers: tuple[str, ...]
+    siblings: tuple[SweptResult, ...] = ()
 
 
 def read_run(path: Path) -> RunFiles:
@@ -97,7 +106,16 @@ def read_run(path: Path) -> RunFiles:
         releases=read_releases(path / "releases.jsonl"),
         metrics=metrics,
         ledgers=tuple(folder.read_ledgers()),
+        siblings=_siblings(path),
     )
+
+
+def _siblings(run: Path) -> tuple[SweptResult, ...]:
+    path = sweep_file(run)
+    if path is None:
+        return ()
+    sweep = _parse(SweepBeside, read_json(path), path)
+    return tuple(sibling_results(sweep, run, path.parent))
 
 
 def read_releases(path: Path) -> tuple[ReleaseRecord, ...]:

@@ -1,35 +1,54 @@
-"""Two small charts as inline SVG: lines over rounds, and means with intervals.
-
-The SVG carries classes, no colours: the page's style sheet sets them for light, dark and
-print. Widths fit a phone at full size, so that text stays readable.
-"""
+"""Two small charts as inline SVG: lines over rounds, and means with intervals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-WIDTH, HEIGHT = 360, 230
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+from simulations.report.svg_frame import (
+    WIDTH,
+    fitted,
+    marker,
+    nice_ticks,
+    spread,
+    svg,
+    text,
+    wrapped,
+)
+
+__all__ = ["WIDTH", "IntervalRow", "Line", "interval_chart", "line_chart", "nice_ticks"]
+
+HEIGHT = 216
+LEFT, RIGHT, TOP, BOTTOM = 46, 92, 26, 42
+SIDE = 12
 ROW_HEIGHT = 40
+LABEL_HEIGHT = 13
+VALUE_WIDTH = 62
+MARKED_POINTS = 40
 
 
 @dataclass(frozen=True)
 class Line:
-    """A named series of (x, y); `style` is its CSS class (`a`, `b`, or `limit`)."""
+    """A named series of (x, y).
+
+    Attributes:
+        name: written at the line's end.
+        points: at least one; x rises.
+        style: its CSS class (`a`, `b`, or `limit`).
+        end: how its last value is printed beside the name.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     style: str
+    end: str = ""
 
 
 @dataclass(frozen=True)
 class IntervalRow:
     """A mean with bounds (none where unknown), and how it is printed.
 
-    `style` is the CSS class: `a` for the model, `b` for others, `failed`.
+    `style` is the CSS class and the mark's shape: see `svg_frame.marker`.
     """
 
     label: str
@@ -40,24 +59,14 @@ class IntervalRow:
     style: str = "a"
 
 
-def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Return about `wanted` round numbers that enclose [low, high]."""
-    span = high - low if high > low else max(abs(high), 1e-9)
-    rough = span / wanted
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    return [round(number * step, 12) for number in range(first, last + 1)]
-
-
-def line_chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
+def line_chart(title: str, x_label: str, lines: Sequence[Line], y_label: str = "") -> str:
     """Draw lines over server rounds; y starts at 0.
 
     Args:
         title: what a screen reader says.
         x_label: under the axis.
         lines: at least one with at least one point.
+        y_label: above the axis; `title` where left out.
 
     Returns:
         An `<svg>` element.
@@ -67,48 +76,50 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line]) -> str:
     x_ticks = [t for t in nice_ticks(min(xs), max(xs)) if t == int(t)]
     y_ticks = nice_ticks(0.0, max(*ys, 1e-9))
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1)
-    y_high = y_ticks[-1]
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low)
-        return (
-            LEFT + across * (WIDTH - LEFT - RIGHT),
-            HEIGHT - BOTTOM - y / y_high * (HEIGHT - TOP - BOTTOM),
-        )
+        return LEFT + across * (right - LEFT), bottom - y / y_ticks[-1] * (bottom - TOP)
 
-    parts = []
+    parts = [text(4, 12, fitted(y_label or title, WIDTH - 8), "axis")]
     for tick in y_ticks:
         _, y = place(x_low, tick)
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
-        parts.append(
-            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
-        )
+        parts.append(f'<path class="grid" d="M{LEFT},{y:.1f}H{right}"/>')
+        parts.append(text(LEFT - 6, y + 4, f"{tick:g}", "tick", "end"))
     for tick in x_ticks:
         if x_low <= tick <= x_high:
-            x, _ = place(tick, 0)
-            parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" '
-                f'text-anchor="middle">{tick:g}</text>'
-            )
-    parts.append(
-        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" '
-        f'text-anchor="middle">{escape(x_label)}</text>'
-    )
+            parts.append(text(place(tick, 0)[0], bottom + 16, f"{tick:g}", "tick", "middle"))
+    parts.append(text((LEFT + right) / 2, HEIGHT - 6, x_label, "axis", "middle"))
     for line in lines:
         parts += _line_marks(line, [place(x, y) for x, y in line.points])
-    return _svg(title, HEIGHT, parts)
+    parts += _end_labels(lines, [place(*line.points[-1]) for line in lines])
+    ends = "; ".join(f"{line.name} ends at {line.end or line.points[-1][1]}" for line in lines)
+    return svg(title, f"{ends}.", HEIGHT, parts)
 
 
 def _line_marks(line: Line, places: Sequence[tuple[float, float]]) -> list[str]:
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    marks = [f'<polyline class="line {line.style}" points="{points}"/>']
-    if line.style != "limit" and len(places) <= 40:
-        marks += [
-            f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in places
-        ]
+    marks = []
+    if len(places) > 1:
+        marks.append(f'<polyline class="line {line.style}" points="{points}"/>')
+    if line.style != "limit" and len(places) <= MARKED_POINTS:
+        marks += [marker(line.style, x, y) for x, y in places]
     return marks
+
+
+def _end_labels(lines: Sequence[Line], ends: Sequence[tuple[float, float]]) -> list[str]:
+    x = WIDTH - RIGHT + 10
+    texts = [
+        [*wrapped(line.name, WIDTH - x, 11), *([line.end] if line.end else [])] for line in lines
+    ]
+    heights = [LABEL_HEIGHT * len(found) + 3.0 for found in texts]
+    centres = spread([y for _, y in ends], heights, TOP - 8, HEIGHT - BOTTOM + 12)
+    return [
+        text(x, centre + (number - len(found) / 2) * LABEL_HEIGHT + 10, word, f"end {line.style}")
+        for line, found, centre in zip(lines, texts, centres, strict=True)
+        for number, word in enumerate(found)
+    ]
 
 
 def interval_chart(title: str, x_label: str, rows: Sequence[IntervalRow]) -> str:
@@ -125,54 +136,35 @@ def interval_chart(title: str, x_label: str, rows: Sequence[IntervalRow]) -> str
     bounds = [value for row in rows for value in (row.mean, row.low, row.high) if value is not None]
     ticks = nice_ticks(min(0.0, *bounds), max(bounds))
     low, high = ticks[0], ticks[-1]
-    height = ROW_HEIGHT * len(rows) + 44
+    height = ROW_HEIGHT * len(rows) + 46
 
     def across(value: float) -> float:
-        return 14 + (value - low) / (high - low) * (WIDTH - 28)
+        return SIDE + (value - low) / (high - low) * (WIDTH - 2 * SIDE)
 
     parts = []
     for tick in ticks:
-        x, bottom = across(tick), height - 36
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{bottom}"/>')
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{tick:g}</text>'
-        )
-    parts.append(
-        f'<text class="axis" x="{WIDTH / 2:.0f}" y="{height - 4}" text-anchor="middle">'
-        f"{escape(x_label)}</text>"
-    )
+        x, bottom = across(tick), height - 38
+        style = "grid zero" if tick == 0 and low < 0 else "grid"
+        parts.append(f'<path class="{style}" d="M{x:.1f},2V{bottom}"/>')
+        anchor = "start" if tick == low else "end" if tick == high else "middle"
+        edge = {"start": x - 6, "end": x + 10, "middle": x}[anchor]
+        parts.append(text(edge, bottom + 15, f"{tick:g}", "tick", anchor))
+    parts.append(text(WIDTH / 2, height - 5, x_label, "axis", "middle"))
     for number, row in enumerate(rows):
-        parts += _interval_marks(
-            row,
-            16 + number * ROW_HEIGHT,
-            across(row.mean),
-            None if row.low is None else across(row.low),
-            None if row.high is None else across(row.high),
-        )
-    return _svg(title, height, parts)
+        places = [None if v is None else across(v) for v in (row.low, row.high)]
+        parts += _interval_marks(row, 16 + number * ROW_HEIGHT, across(row.mean), *places)
+    told = "; ".join(f"{row.label}: {row.text}" for row in rows)
+    return svg(title, f"{told}.", height, parts)
 
 
 def _interval_marks(
     row: IntervalRow, y: float, mean: float, low: float | None, high: float | None
 ) -> list[str]:
-    label = row.label if len(row.label) <= 46 else row.label[:45] + "…"
-    end = f'x="{WIDTH - 14}" y="{y}" text-anchor="end"'
+    room = WIDTH - 2 * SIDE - VALUE_WIDTH
     marks = [
-        f'<text class="row {row.style}" x="14" y="{y}">{escape(label)}</text>',
-        f'<text class="row value" {end}>{escape(row.text)}</text>',
+        text(SIDE, y, fitted(row.label, room), f"row {row.style}"),
+        text(WIDTH - SIDE, y, row.text, "row value", "end"),
     ]
     if low is not None and high is not None:
-        marks.append(
-            f'<line class="bar {row.style}" x1="{low:.1f}" x2="{high:.1f}" '
-            f'y1="{y + 12}" y2="{y + 12}"/>'
-        )
-    marks.append(f'<circle class="dot {row.style}" cx="{mean:.1f}" cy="{y + 12}" r="4.5"/>')
-    return marks
-
-
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    body = "\n".join(parts)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>\n{body}\n</svg>"
-    )
+        marks.append(f'<path class="bar {row.style}" d="M{low:.1f},{y + 12}H{high:.1f}"/>')
+    return [*marks, marker(row.style, mean, y + 12)]

@@ -35,9 +35,15 @@ def templates() -> Environment:
         "metric": metric_text,
         "bounds": _bounds,
         "seconds": seconds_text,
+        "unbroken": _unbroken,
     }
     return environment
 
 
 def _bounds(interval: dict[str, float | None], *, signed: bool = False) -> str:
     return interval_text(IntervalRecord.model_validate(interval), signed=signed)
+
+
+def _unbroken(sentence: str) -> str:
+    """Keep a symbol and its value on one line."""
+    return sentence.replace(" = ", "\u00a0=\u00a0")

@@ -10,11 +10,11 @@ from common.errors import MessageError
 from common.item_to_item import (
     HALF_LIVES,
     HISTORY_FLOOR,
+    NO_WEIGHTS,
     ItemToItem,
     history_weights,
     item_to_item,
     item_weights,
-    mixed,
 )
 
 N = 6
@@ -77,7 +77,7 @@ def test_noise_alone_gives_finite_weights() -> None:
     assert np.isfinite(weights).all()
 
 
-def test_a_fused_score_is_as_computed_by_hand() -> None:
+def test_what_is_added_to_a_score_is_as_computed_by_hand() -> None:
     # Items 3 and 1 of four are related; the history is 0 (not related), 3, 1, oldest first.
     component = ItemToItem(
         items=np.array([3, 1]),
@@ -87,20 +87,14 @@ def test_a_fused_score_is_as_computed_by_hand() -> None:
     )
     profiles = np.array([[2 ** (-age / h) for age in (2, 1, 0)] for h in HALF_LIVES])
     recency = (profiles / profiles.sum(axis=1, keepdims=True)).mean(axis=0) + HISTORY_FLOOR / 3
-    base = np.array([[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
-    scores = mixed(lambda histories: base, component)([np.array([0, 3, 1]), np.array([], int)])
-    expected = [1.0, 2.0 + 0.5 * recency[1] * 2.0, 3.0, 4.0 + 0.5 * recency[2] * 2.0]
+    scores = component.scores([np.array([0, 3, 1]), np.array([], int)])
+    expected = [0.0, 0.5 * recency[1] * 2.0, 0.0, 0.5 * recency[2] * 2.0]
     np.testing.assert_allclose(scores[0], expected, rtol=1e-6)
-    np.testing.assert_array_equal(scores[1], base[1])
+    np.testing.assert_array_equal(scores[1], np.zeros(4))
 
 
-def test_without_a_component_scores_are_left_alone() -> None:
-    def scores(histories: object) -> np.ndarray:
-        return np.zeros((1, 1), dtype=np.float32)
-
-    assert mixed(scores, None) is scores
-    nothing = np.zeros(0, dtype=np.float32)
-    assert item_to_item(nothing, np.zeros(5, np.float32), most=3, weight=1.0) is None
+def test_no_weights_are_no_component() -> None:
+    assert item_to_item(NO_WEIGHTS, np.zeros(5, np.float32), most=3, weight=1.0) is None
 
 
 def test_the_weights_of_a_history_have_a_fixed_sum_and_the_newest_most() -> None:

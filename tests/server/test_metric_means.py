@@ -19,6 +19,8 @@ from common.messages import (
 )
 from common.privacy_events import GaussianEvent, event_to_dict
 from common.progress import SilentListener
+from server.metric_means import noised_means
+from server.reply_reading import ReplyReader
 from server.round_record import EvaluationOutcome, RoundOutcome, SiteRound, after_metrics
 from server.strategy import STAGE_KEY, FederatedAdapters
 from simulations.inprocess_grid import InProcessGrid
@@ -119,6 +121,23 @@ def test_what_is_broken_is_left_out_and_recorded() -> None:
     means = strategy.evaluation.means
     assert means is not None
     assert (means["users"], means["hr_10"]) == (400, pytest.approx(0.1))
+
+
+def test_a_sites_utility_is_its_noised_sum_over_its_declared_size() -> None:
+    heard: dict[str, float] = {}
+    config = small_config(2)
+    reader = ReplyReader("run", config.sha256(), shapes(small_adapter()))
+    grid = InProcessGrid(
+        scripted_app(evaluate={0: noised([9, 5, 5, 12, 5, 5], 40), 1: refusal()}),
+        2,
+        5,
+        config.to_flat(),
+    )
+    strategy = FederatedAdapters(config, "run", small_adapter(), SilentListener())
+    arrays, asked = write_arrays(strategy.adapter), ConfigRecord({STAGE_KEY: "test"})
+    replies = grid.send_and_receive(strategy.configure_evaluate(2, arrays, asked, grid))
+    noised_means(replies, reader, 2, "test", GaussianEvent(SIGMA), heard.__setitem__)
+    assert heard == {"site-0000": pytest.approx(12 / 40)}
 
 
 def test_nobody_answering_gives_no_means() -> None:

@@ -12,6 +12,7 @@ from flwr.clientapp import ClientApp
 from common.adapters import Adapter
 from common.config import RunConfig
 from common.message_records import write_arrays
+from common.metrics import MetricSums
 from common.progress import SilentListener
 from server.aggregation import weighted_mean
 from server.strategy import STAGE_KEY, FederatedAdapters
@@ -96,6 +97,41 @@ def test_declared_sizes_weigh_when_the_run_says_so() -> None:
     strategy, grid = strategy_of(config), grid_of(config, scripted_app())
     train_round(strategy, grid)
     assert_equal(strategy.adapter, expected(small_adapter(), [0, 1, 2], [10, 20, 30]))
+
+
+def test_fair_weights_follow_what_the_sites_released_about_validation() -> None:
+    utility = {"site-0000": 0.5, "site-0001": 0.0, "site-0002": 0.75}
+
+    def evaluation(message: Message, context: Context) -> Message:
+        value = utility[f"site-{int(context.node_config['partition-id']):04d}"]
+        return good_evaluation(message, context, sums=MetricSums(2, 0, 0, 2 * value, 0, 0))
+
+    config = RunConfig.model_validate(
+        small_config(3).model_dump()
+        | {
+            "privacy": {"mode": "none"},
+            "evaluation": {"metrics": "exact", "every": 1},
+            "federation": {"rounds": 3, "weighting": "fair", "fairness_q": 1.0},
+        }
+    )
+    strategy = strategy_of(config)
+    grid = grid_of(config, scripted_app(evaluate=dict.fromkeys(range(3), evaluation)))
+
+    def evaluate(stage: str) -> None:
+        arrays, asked = write_arrays(strategy.adapter), ConfigRecord({STAGE_KEY: stage})
+        messages = strategy.configure_evaluate(1, arrays, asked, grid)
+        strategy.aggregate_evaluate(1, grid.send_and_receive(messages))
+
+    evaluate("test")  # nothing may be chosen by test figures
+    train_round(strategy, grid)
+    assert [site.weight for site in strategy.outcome.sites] == [1, 1, 1]
+    evaluate("validation")
+    start = strategy.adapter
+    train_round(strategy, grid, 2)
+    assert [site.weight for site in strategy.outcome.sites] == [5000, 10000, 2500]
+    updates = {f"site-{p:04d}": update_of(p, 2) for p in range(3)}
+    mean = weighted_mean(updates, dict(zip(updates, [5000, 10000, 2500], strict=True)))
+    assert_equal(strategy.adapter, {name: start[name] + mean[name] for name in start})
 
 
 def test_every_request_carries_the_global_adapter_and_the_prior() -> None:

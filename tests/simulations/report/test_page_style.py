@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 import simulations.report
+from simulations.report.page import page_style
 
-STYLE = (Path(simulations.report.__file__).parent / "templates/style.css").read_text("utf-8")
+STYLE = page_style()
 TEXT_PAIRS = [
     ("ink", "paper"), ("ink", "raised"), ("soft", "paper"), ("soft", "raised"),
     ("alarm-ink", "alarm-paper"), ("alarm-paper", "alarm-ink"), ("alarm-ink", "paper"),
-    ("good-ink", "paper"),
+    ("good-ink", "paper"), ("note-ink", "note-paper"), ("a", "paper"), ("floor", "paper"),
 ]  # fmt: skip
-GRAPHIC_PAIRS = [("a", "paper"), ("b", "paper"), ("limit", "paper"), ("alarm-rule", "paper"),
-                 ("a", "raised"), ("alarm-rule", "alarm-paper")]  # fmt: skip
+GRAPHIC_PAIRS = [("a", "paper"), ("b", "paper"), ("soft", "paper"), ("alarm-rule", "paper"),
+                 ("a", "raised"), ("alarm-rule", "alarm-paper"),
+                 ("note-rule", "note-paper")]  # fmt: skip
 
 
 def themes() -> list[dict[str, str]]:
@@ -62,4 +64,4 @@ def test_wide_tables_scroll_inside_their_own_box() -> None:
     templates = Path(simulations.report.__file__).parent / "templates"
     for template in templates.glob("*.html.j2"):
         text = template.read_text("utf-8")
-        assert text.count("<table>") == text.count('class="scroll"')
+        assert text.count("<table") == text.count('class="scroll"')

@@ -28,8 +28,12 @@ def built(run: Path) -> tuple[str, dict[str, Any], str]:
 
 
 def alerts_of(html: str) -> str:
-    found = re.search(r'<section class="alerts".*?</section>', html, re.DOTALL)
-    return found.group(0) if found else ""
+    """Everything in the two boxes of warnings, the grave ones first."""
+    return "".join(re.findall(r'<section class="alerts.*?</section>', html, re.DOTALL))
+
+
+def graves_of(html: str) -> str:
+    return "".join(re.findall(r'<section class="alerts grave.*?</section>', html, re.DOTALL))
 
 
 class Balance(HTMLParser):
@@ -60,10 +64,14 @@ def test_page_is_whole_and_refers_to_nothing_outside_itself(make_run: MakeRun) -
     balance.feed(html)
     assert balance.faults == []
     assert balance.open == []
-    assert balance.references == []
+    outside = {r for r in balance.references if not r.startswith("href=#")}
+    assert outside == {"href=data:,"}  # no icon, so that no browser asks for one
+    anchors = {r.removeprefix("href=#") for r in balance.references} - {"href=data:,"}
+    assert anchors
+    assert anchors <= set(re.findall(r' id="([^"]+)"', html))
     assert not re.search(r"https?:|//[a-z]|url\(|@import|<script", html)
     assert "Undefined" not in html
-    assert html.count("<svg") == 9
+    assert html.count("<svg") == 13
 
 
 def test_claim_names_everything_that_epsilon_needs(make_run: MakeRun) -> None:
@@ -101,10 +109,10 @@ def test_a_failed_row_is_marked_in_red_wherever_it_stands(
 ) -> None:
     html, data, statement = built(make_run(rows=make_rows(0.05)))
     assert data["results"]["rows"][0]["failed_against"] == ["DP-Pop (local)"]
-    assert "Failed row: fedrec is under DP-Pop (local)" in alerts_of(html)
+    assert "Failed row: fedrec is under DP-Pop (local)" in graves_of(html)
     assert "Failed row: fedrec is under DP-Pop (local)" in statement
     assert html.count('<span class="badge">FAILED</span>') == 2
-    assert 'class="dot failed"' in html
+    assert 'class="mark failed"' in html
 
 
 def test_a_good_row_is_not_marked(make_run: MakeRun, make_rows: Rows) -> None:
@@ -126,7 +134,8 @@ def test_insecure_noise_voids_the_claim(make_run: MakeRun) -> None:
     html, data, statement = built(run)
     assert data["claim"]["status"] == "void"
     assert data["claim"]["epsilon"] is None
-    assert "insecure_seeded_noise" in alerts_of(html)
+    assert "insecure_seeded_noise" in graves_of(html)
+    assert "NO PRIVACY GUARANTEE" in html
     assert 'class="claim broken"' in html
     assert "no privacy guarantee" in data["claim"]["sentence"]
     assert "void<small>no guarantee" in html
@@ -179,6 +188,7 @@ def test_a_refused_site_is_in_the_alerts_with_its_reason_escaped(make_run: MakeR
 def test_exact_metrics_are_said_to_be_lab_only(make_run: MakeRun) -> None:
     html, _, _ = built(make_run())
     assert "Lab only" in alerts_of(html)
+    assert "Lab only" not in graves_of(html)
 
 
 def test_a_recorded_total_below_the_recomputed_one_is_not_trusted(make_run: MakeRun) -> None:
@@ -209,8 +219,14 @@ def test_every_figure_has_its_numbers_in_the_json(make_run: MakeRun) -> None:
     known = {f"{row[name]['mean']:.4f}" for row in rows for name in ("hr_10", "ndcg_10")}
     known |= {f"{group['utility']['mean']:.4f}" for record in data["results"]["groups"]
               for group in record["groups"]}  # fmt: skip
+    known |= {f"{found[name]['mean']:+.4f}" for row in rows for found in row["comparisons"]
+              for name in ("hr_10", "ndcg_10")}  # fmt: skip
     epsilons = {f"{-(-site['recorded_prv'] * 100 // 1) / 100:.2f}" for site in data["sites"]}
     assert shown <= known | epsilons
+    points = [p for one in data["utility_by_epsilon"]["series"] for p in one["points"]]
+    assert sorted(p["hr_10"]["mean"] for p in points) == sorted(
+        row["hr_10"]["mean"] for row in rows if row["epsilon"] is not None
+    )
     assert [point["server_round"] for point in data["utility_by_round"]] == [0, 2, 4, 6]
 
 
@@ -240,7 +256,7 @@ def test_examples_are_named_and_called_weaker_in_every_output(make_run: MakeRun)
         assert part in claim["sentence"]
     note = claim["unit_note"]
     assert note.startswith("Example-level privacy is weaker than user-level privacy")
-    assert note in data["alerts"]
+    assert {"level": "grave", "text": note} in data["alerts"]
     for text in (alerts_of(html), statement, claim["sentence"]):
         assert note in text
     for wrong in ("per user, add or remove one", "For every user", "for a user of", "What a user"):
@@ -260,4 +276,4 @@ def test_a_report_of_users_has_no_word_of_examples(make_run: MakeRun) -> None:
     html, data, statement = built(make_run())
     assert data["claim"]["unit_note"] == ""
     assert "weaker" not in html + statement
-    assert "per user, add or remove one" in html
+    assert "per user, add or remove all data of one user" in " ".join(html.split())
