@@ -81,7 +81,7 @@ class SiteAgent:
         self.config = config
         self.policy = policy
         self.ledger = ledger
-        self.splits = data.splits(config.data.split, config.data.seed)
+        self.splits = data.splits(config.data.split, config.data.seed, config.data.cut)
         self.units: list[Unit] = make_units(
             self.splits, max_history=config.model.max_history, unit=config.privacy.unit
         )

@@ -187,8 +187,10 @@ def train_plain(
     """Runs `federation.local_steps` ordinary steps (mode `none`): no noise, no guarantee.
 
     Units are taken in a random order, `federation.units_per_step` at a time, again and
-    again until the steps are done.
+    again until the steps are done. Without units the adapter stays as it is.
     """
+    if not units:
+        return
     recommender.train()
     optimizer = local_optimizer(recommender, config, server_round)
     steps = shuffled_steps(recommender, units, config, sampling)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from common.atomic_files import file_errors
 from common.check_report import CheckReport
 from common.errors import DataError, PolicyRefusal
-from common.holdout import UserSplit, hold_out
+from common.holdout import TimeCut, UserSplit, hold_out
 from common.interactions import Catalogue, Interactions, Users, build_catalogue, build_dataset
 from common.pooled_sites import pool_of
 from common.site_folder import (
@@ -65,9 +65,9 @@ class SiteData:
             )
         return self.declared_examples
 
-    def splits(self, split: str, seed: int) -> list[UserSplit]:
+    def splits(self, split: str, seed: int, cut: TimeCut | None = None) -> list[UserSplit]:
         """The users' temporal hold-out; see `common.holdout.hold_out`."""
-        return hold_out(self.interactions, self.catalogue, split=split, seed=seed)
+        return hold_out(self.interactions, self.catalogue, split=split, seed=seed, cut=cut)
 
 
 def load_site(folder: Path) -> SiteData:

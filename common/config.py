@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.companion_names import companion_names
 from common.cross_faults import cross_faults
 from common.unit_texts import PrivacyUnit
 
@@ -34,7 +35,13 @@ class DataConfig(Section):
     dataset: str = Field(
         "movielens-100k", min_length=1, description="movielens-100k, synthetic, or a folder"
     )
-    split: Literal["leave_one_out", "last_fifth"] = "leave_one_out"
+    split: Literal["leave_one_out", "last_fifth", "time_cut"] = "leave_one_out"
+    validation_from: int = Field(
+        0, ge=0, description="time_cut: unix seconds; 0 in a simulation: after 80% of the data"
+    )
+    test_from: int = Field(
+        0, ge=0, description="time_cut: unix seconds; 0 in a simulation: after 90% of the data"
+    )
     min_interactions: int = Field(3, ge=3, description="users with fewer are counted and left out")
     seed: int = Field(0, ge=0, description="seeds tie-breaks and the partition, never noise")
     sites: int = Field(10, ge=1, description="number of disjoint sites")
@@ -42,6 +49,12 @@ class DataConfig(Section):
     partition_by: str = Field("genre", description="dirichlet: genre, or a user attribute")
     partition_alpha: float = Field(0.5, gt=0, description="dirichlet/size_skewed concentration")
     sites_folder: str = Field("", description="folder with one folder per site; empty: made")
+
+    @property
+    def cut(self) -> tuple[int, int] | None:
+        """From when interactions validate and from when they test, of split `time_cut`."""
+        is_set = self.split == "time_cut" and self.validation_from > 0
+        return (self.validation_from, self.test_from) if is_set else None
 
 
 class ModelConfig(Section):
@@ -187,10 +200,14 @@ class EvaluationConfig(Section):
         4.0, gt=0, description="σ of one private metrics release"
     )
     bootstrap_resamples: int = Field(2000, ge=100)
+    companions: str = Field(
+        "frozen,central",
+        description="runs of the lab beside this one, a comma list of frozen, central, time_cut, "
+        "last_fifth; empty: none",
+    )
     lab: bool = Field(
         True, description="after the run, rank for every user and baseline; loads all data"
     )
-    companions: str = Field("", description="companion runs of the lab, comma between: last_fifth")
     personal_steps: int = Field(
         0, ge=0, description="fairness tables: steps of each site's own user tower; 0: no such row"
     )
@@ -242,7 +259,7 @@ class RunConfig(Section):
     @property
     def companions(self) -> tuple[str, ...]:
         """Names of the companion runs that the lab makes, in the order given."""
-        return tuple(name.strip() for name in self.evaluation.companions.split(",") if name.strip())
+        return companion_names(self.evaluation.companions)
 
     @property
     def shows_fairness(self) -> bool:

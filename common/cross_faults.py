@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from common.companion_names import COMPANIONS, companion_names, unknown_companions
+
 if TYPE_CHECKING:
     from common.config import RunConfig
 
@@ -67,6 +69,8 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"federation.min_sites must be at most federation.sites_per_round={drawn}, "
             f"got {federation.min_sites}; lower federation.min_sites",
         )
+    yield from _data_faults(config)
+    yield from _companion_faults(config)
     if federation.min_sites > config.data.sites:
         yield CrossFault(
             ("federation.min_sites", "data.sites"),
@@ -89,6 +93,30 @@ def _model_faults(config: RunConfig) -> Iterator[CrossFault]:
             "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
             "set model.popularity_prior=true, or model.item_to_item=false",
         )
+
+
+def _data_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """A global time cut has two times in order, or none."""
+    first, then = config.data.validation_from, config.data.test_from
+    if config.data.split == "time_cut" and not (first == then == 0 or 0 < first < then):
+        yield CrossFault(
+            ("data.split", "data.validation_from", "data.test_from"),
+            f"data.test_from must be after data.validation_from in split time_cut, got {then} and "
+            f"{first}; set both in that order, or both to 0 in a simulation, which finds them",
+        )
+
+
+def _companion_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Each companion is a known one, named once."""
+    key, asked = "evaluation.companions", companion_names(config.evaluation.companions)
+    for name in unknown_companions(config.evaluation.companions):
+        yield CrossFault(
+            (key,),
+            f"{key} names {name!r}, which is no companion; use {', '.join(COMPANIONS)}, or leave "
+            "it empty for none",
+        )
+    for name in sorted({name for name in asked if asked.count(name) > 1}):
+        yield CrossFault((key,), f"{key} names {name!r} twice; name it once")
 
 
 def _fair_weight_faults(config: RunConfig) -> Iterator[CrossFault]:

@@ -3,7 +3,8 @@
 Each user is split alone, ordered by (timestamp, seeded hash of user and item), so that the
 split depends neither on the partition into sites, nor on the order of rows, nor on other
 users. Ties are never broken by item id or file order: on MovieLens-100K that alone moves
-the figures of a model by half.
+the figures of a model by half. Only ``time_cut`` has something in common to all users: two
+times, which are part of the configuration.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,10 @@ from common.errors import DataError
 from common.interactions import Catalogue, Float32Array, Int64Array, Interactions
 
 MIN_INTERACTIONS = 3
+
+Stage = Literal["validation", "test"]
+TimeCut = tuple[int, int]
+"""Unix seconds from which on interactions validate, and from which on they test."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +47,35 @@ class ItemSequence:
 
 @dataclass(frozen=True, eq=False)
 class UserSplit:
-    """One user's interactions: `train`, then `validation`, then `test` in time."""
+    """One user's interactions: `train`, then `validation`, then `test` in time.
+
+    After a global time cut any of them may be empty.
+    """
 
     user_id: str
     train: ItemSequence
     validation: ItemSequence
     test: ItemSequence
+
+
+def history_of(split: UserSplit, stage: Stage) -> Int64Array:
+    """What is known of a user before the stage's targets: int64[n], oldest first.
+
+    At test time the validation items are *input*; no scorer was trained on them.
+    """
+    if stage == "validation":
+        return split.train.items
+    return np.concatenate([split.train.items, split.validation.items])
+
+
+def targets_of(split: UserSplit, stage: Stage) -> Int64Array:
+    """The items to be ranked at this stage: int64[m]."""
+    return split.validation.items if stage == "validation" else split.test.items
+
+
+def is_judged(split: UserSplit, stage: Stage) -> bool:
+    """Whether the user has both a history and a target at this stage."""
+    return len(targets_of(split, stage)) > 0 and len(history_of(split, stage)) > 0
 
 
 def hold_out(
@@ -56,27 +84,34 @@ def hold_out(
     *,
     split: str,
     seed: int,
+    cut: TimeCut | None = None,
 ) -> list[UserSplit]:
     """Split every user's interactions in time.
 
     ``leave_one_out``: the last is test, the second-last validation, the rest trains.
     ``last_fifth``: of n interactions the last ⌊n/5⌋ are test, the ⌊n/10⌋ before them
     validation (each at least one), the rest (at least one) trains.
+    ``time_cut``: what is older than ``cut[0]`` trains, what is older than ``cut[1]``
+    validates, the rest is test, the same times for all users.
 
     Args:
         interactions: Checked interactions of any set of users.
         catalogue: The catalogue that `interactions.item` indexes.
-        split: ``leave_one_out`` or ``last_fifth``.
+        split: ``leave_one_out``, ``last_fifth`` or ``time_cut``.
         seed: Seeds the order of interactions with equal timestamps, nothing else.
+        cut: Of ``time_cut`` alone.
 
     Returns:
         One split for each user, in the order of `interactions.user_ids`.
 
     Raises:
-        DataError: The split is unknown, or a user has fewer than 3 interactions.
+        DataError: The split is unknown, a user has fewer than 3 interactions, or a time cut
+            has no times.
     """
-    if split not in ("leave_one_out", "last_fifth"):
-        raise DataError(f"unknown split {split!r}; use leave_one_out or last_fifth")
+    if split not in ("leave_one_out", "last_fifth", "time_cut"):
+        raise DataError(f"unknown split {split!r}; use leave_one_out, last_fifth or time_cut")
+    if split == "time_cut":
+        cut = _known(cut)
     order = _chronological(interactions, catalogue, seed)
     users = len(interactions.user_ids)
     lengths = np.bincount(interactions.user, minlength=users)
@@ -88,15 +123,43 @@ def hold_out(
         )
     ends = np.cumsum(lengths)
     return [
-        _split_user(interactions, user, order[ends[user] - lengths[user] : ends[user]], split)
+        _split_user(interactions, user, order[ends[user] - lengths[user] : ends[user]], split, cut)
         for user in range(users)
     ]
 
 
-def train_lengths(lengths: Int64Array, split: str) -> Int64Array:
-    """How many interactions train, of users with `lengths` ``[U]`` of them: as `hold_out`."""
+def train_lengths(
+    user: Int64Array, timestamp: Int64Array, users: int, *, split: str, cut: TimeCut | None
+) -> Int64Array:
+    """How many interactions of each user train: as `hold_out`.
+
+    Args:
+        user: ``[N]`` int64, whose interaction it is.
+        timestamp: ``[N]`` int64, unix seconds.
+        users: U.
+        split: As in `hold_out`.
+        cut: As in `hold_out`.
+
+    Returns:
+        ``[U]`` int64.
+
+    Raises:
+        DataError: A time cut has no times.
+    """
+    if split == "time_cut":
+        return np.bincount(user[timestamp < _known(cut)[0]], minlength=users).astype(np.int64)
+    lengths = np.bincount(user, minlength=users)
     test, validation = _held_out(lengths, split)
     return np.asarray(lengths - test - validation, dtype=np.int64)
+
+
+def _known(cut: TimeCut | None) -> TimeCut:
+    if cut is None:
+        raise DataError(
+            "data.split=time_cut needs the two times that all sites share; set "
+            "data.validation_from and data.test_from (unix seconds)"
+        )
+    return cut
 
 
 def _held_out(lengths: Any, split: str) -> tuple[Any, Any]:
@@ -107,11 +170,18 @@ def _held_out(lengths: Any, split: str) -> tuple[Any, Any]:
 
 
 def _split_user(
-    interactions: Interactions, user: int, rows: npt.NDArray[np.intp], split: str
+    interactions: Interactions,
+    user: int,
+    rows: npt.NDArray[np.intp],
+    split: str,
+    cut: TimeCut | None,
 ) -> UserSplit:
-    test, validation = (int(part) for part in _held_out(np.int64(len(rows)), split))
-    first_test = len(rows) - test
-    first_validation = first_test - validation
+    if cut is not None and split == "time_cut":
+        first_validation, first_test = np.searchsorted(interactions.timestamp[rows], cut)
+    else:
+        test, validation = (int(part) for part in _held_out(np.int64(len(rows)), split))
+        first_test = len(rows) - test
+        first_validation = first_test - validation
     return UserSplit(
         user_id=interactions.user_ids[user],
         train=_sequence(interactions, rows[:first_validation]),

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 
-_CELLS_PER_CHUNK = 8_000_000  # bounds the [targets, V] comparison to some tens of MB
+Flat = tuple[NDArray[np.int64], NDArray[np.int64]]
+CELLS_PER_CHUNK = 8_000_000  # bounds the [targets, V] comparison to some tens of MB
 
 
 def worst_ranks(
@@ -38,27 +39,51 @@ def worst_ranks(
             excluded history, where it could not be ranked.
     """
     users, items = scores.shape
-    _check_indices(users, items, targets, excluded)
+    (target_user, target_item), history = checked_rows(users, items, targets, excluded)
     clean = np.where(np.isnan(scores), -np.inf, scores)
     others = np.ones((users, items), dtype=bool)  # candidates that are not targets
-    target_user, target_item = _flatten(targets)
-    others[_flatten(excluded)] = False
-    hidden = ~others[target_user, target_item]
+    others[history] = False
+    others[target_user, target_item] = False
+    target_score = clean[target_user, target_item]
+    ranks = _candidates_at_or_above(clean, others, target_user, target_score)
+    ranks += places_among_targets(target_user, target_score)
+    return by_user(ranks, targets)
+
+
+def checked_rows(
+    users: int,
+    items: int,
+    targets: Sequence[NDArray[np.int64]],
+    excluded: Sequence[NDArray[np.int64]],
+) -> tuple[Flat, Flat]:
+    """Flatten targets and histories, once they are what `worst_ranks` asks for.
+
+    Returns:
+        User numbers and items of the targets, and those of the histories.
+
+    Raises:
+        DataError: as `worst_ranks`.
+    """
+    _check_indices(users, items, targets, excluded)
+    wanted, history = _flatten(targets), _flatten(excluded)
+    hidden = np.isin(wanted[0] * items + wanted[1], history[0] * items + history[1])
     if hidden.any():
-        user = int(target_user[hidden.argmax()])
-        item = int(target_item[hidden.argmax()])
+        user, item = (int(each[hidden.argmax()]) for each in wanted)
         raise DataError(
             f"target item {item} of the user at position {user} is in that user's history, "
             "so it is no candidate; remove repeated interactions before the hold-out"
         )
-    others[target_user, target_item] = False
-    target_score = clean[target_user, target_item]
-    ranks = _candidates_at_or_above(clean, others, target_user, target_score)
-    ranks += _places_among_targets(target_user, target_score)
-    return np.split(ranks, np.cumsum([len(row) for row in targets])[:-1]) if users else []
+    return wanted, history
 
 
-def _flatten(rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def by_user(
+    ranks: NDArray[np.int64], targets: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """Split flat ranks ``[T]`` into one array for each row of `targets`."""
+    return np.split(ranks, np.cumsum([len(row) for row in targets])[:-1]) if len(targets) else []
+
+
+def _flatten(rows: Sequence[NDArray[np.int64]]) -> Flat:
     """Return row numbers and values, both int64[sum of lengths]."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     values = np.concatenate([*rows, np.zeros(0, dtype=np.int64)]).astype(np.int64)
@@ -73,7 +98,7 @@ def _candidates_at_or_above(
 ) -> NDArray[np.int64]:
     """Count, for each of T targets, the other candidates that score at least as high."""
     counts = np.zeros(len(user), dtype=np.int64)
-    chunk = max(1, _CELLS_PER_CHUNK // scores.shape[1])
+    chunk = max(1, CELLS_PER_CHUNK // scores.shape[1])
     for start in range(0, len(user), chunk):
         rows = user[start : start + chunk]
         above = scores[rows] >= target_score[start : start + chunk, None]  # [chunk, V]
@@ -81,7 +106,7 @@ def _candidates_at_or_above(
     return counts
 
 
-def _places_among_targets(
+def places_among_targets(
     user: NDArray[np.int64], target_score: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """Place each target (1-based) among the targets of its own user, best score first."""

@@ -195,21 +195,21 @@ class Recommender(nn.Module):
         Returns:
             ``[U, V]`` float32.
         """
+        return self.scores(histories).cpu().numpy()
+
+    @torch.no_grad()
+    def scores(self, histories: Sequence[npt.NDArray[np.int64]]) -> torch.Tensor:
+        """As `score_all`, left on the device."""
         was_training = self.head.training
         self.eval()
-        rows = [
+        rows = [torch.empty(0, len(self.item_prior), device=self.device)] + [
             self._score_batch(histories[start : start + _SCORE_BATCH])
             for start in range(0, len(histories), _SCORE_BATCH)
         ]
         self.train(was_training)
-        if not rows:
-            return np.empty((0, len(self.item_prior)), dtype=np.float32)
-        scores = np.concatenate(rows)
-        if self._item_to_item is not None:
-            scores += self._item_to_item.scores(histories)
-        return scores
+        return torch.cat(rows)
 
-    def _score_batch(self, histories: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
+    def _score_batch(self, histories: Sequence[npt.NDArray[np.int64]]) -> torch.Tensor:
         cut = [h[-self.config.max_history :] for h in histories]
         padded, lengths = _padded(cut)
         items, ends = padded.to(self.device), lengths.to(self.device)
@@ -221,7 +221,10 @@ class Recommender(nn.Module):
         catalogue = ItemRows(candidates, torch.arange(len(table), device=self.device)[None])
         scores: torch.Tensor = self.head(ItemRows(history, items), weights, catalogue)
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
-        return (scores + terms)[:, 0].float().cpu().numpy()
+        total = (scores + terms)[:, 0].float()
+        if self._item_to_item is not None:
+            total += torch.from_numpy(self._item_to_item.scores(histories)).to(self.device)
+        return total
 
 
 def _rescaled(live: torch.Tensor, still: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

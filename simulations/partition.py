@@ -105,7 +105,7 @@ def _pool_all(
 ) -> None:
     """Hands the sites to `writer` a few thousand at a time."""
     by_site, rows = _rows_by_site(dataset, parts)
-    trained = train_lengths(np.bincount(dataset.interactions.user), config.split)
+    trained = _trained(dataset, config)
     ends = np.cumsum(rows)
     for first in range(0, len(parts), SITES_AT_ONCE):
         here = slice(first, first + SITES_AT_ONCE)
@@ -118,6 +118,12 @@ def _pool_all(
             users_of_site=np.array([len(part) for part in parts[here]]),
             examples=np.array([trained[part].sum() for part in parts[here]]),
         )
+
+
+def _trained(dataset: Dataset, config: DataConfig) -> Int64Array:
+    """How many interactions of each user train."""
+    rows, users = dataset.interactions, len(dataset.users.user_ids)
+    return train_lengths(rows.user, rows.timestamp, users, split=config.split, cut=config.cut)
 
 
 def _rows_by_site(dataset: Dataset, parts: list[Int64Array]) -> tuple[Int64Array, Int64Array]:
@@ -135,7 +141,7 @@ def _write_all(
     sites = tuple(map(site_name, range(len(parts))))
     sha256 = dataset.catalogue.sha256
     write_catalogue(new / ITEMS_FILE, dataset.catalogue)
-    examples = train_lengths(np.bincount(dataset.interactions.user), config.split)
+    examples = _trained(dataset, config)
     by_site, counts = _rows_by_site(dataset, parts)
     rows_of_sites = np.split(by_site, np.cumsum(counts)[:-1])
     for site, part, rows in zip(sites, parts, rows_of_sites, strict=True):
@@ -147,7 +153,7 @@ def _write_all(
         manifest = SiteManifest(
             site=site,
             declared_units=len(part),
-            declared_examples=int(examples[part].sum()),
+            declared_examples=max(1, int(examples[part].sum())),
             dataset=dataset.name,
             catalogue=f"../{ITEMS_FILE}",
             catalogue_sha256=sha256,

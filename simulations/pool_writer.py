@@ -59,7 +59,7 @@ class PoolWriter:
             place["rows"], place["users"] = rows[here], users_of_site[here]
             place["row"] = ends[here] - rows[here] - start
             place["user_row"] = user_ends[here] - users_of_site[here] - user_start
-            place["examples"] = examples[here]
+            place["examples"] = np.maximum(1, examples[here])
             self._index.append(place)
             for name, table, begin, end in (
                 (INTERACTIONS_FILE, interactions, start, int(ends[last - 1])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,10 @@ class RunSummary:
 def show_result(console: Console, summary: RunSummary) -> None:
     """Print accuracy with intervals, the privacy spent, the time and where the report is."""
     if summary.metrics is not None:
-        console.print(_results(MetricsFile.model_validate(summary.metrics)))
+        found = MetricsFile.model_validate(summary.metrics)
+        console.print(_results(found))
+        for line in _beside(found):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     lines = {
         "privacy": privacy_line(summary.privacy, summary.epsilon, summary.delta),
         "trusted": summary.trusted,
@@ -74,6 +78,25 @@ def _results(found: MetricsFile) -> Table:
     for row in found.rows:
         table.add_row(row.name, *(_interval(getattr(row, name)) for name in _COLUMNS))
     return table
+
+
+def _beside(found: MetricsFile) -> Iterator[str]:
+    """What stands beside the table: sampled negatives, the time cut, companions left out."""
+    if found.sampled is not None and found.sampled.rows:
+        model = found.sampled.rows[0]
+        yield (
+            f"sampled:  HR@10 {_interval(model.hr_10)}, NDCG@10 {_interval(model.ndcg_10)} "
+            f"among {found.sampled.negatives} negatives ({found.sampled.label})"
+        )
+    if found.time_cut is not None:
+        row = found.time_cut.rows[0]
+        yield (
+            f"time cut: HR@10 {_interval(row.hr_10)}, NDCG@10 {_interval(row.ndcg_10)} "
+            f"of {found.time_cut.users} users ({found.time_cut.left_out} left out)"
+        )
+    for companion in found.companions:
+        if companion.status in ("not_run", "failed"):
+            yield f"{companion.status.replace('_', ' ')}:  {companion.row} ({companion.reason})"
 
 
 def result_json(summary: RunSummary) -> str:

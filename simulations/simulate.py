@@ -20,6 +20,7 @@ from simulations.engines import run_engine
 from simulations.lab import examine, write_run_peft
 from simulations.report import build_report
 from simulations.simulated_sites import simulated_sites
+from simulations.time_cut import with_time_cut
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         listener: Hears of progress.
 
     Raises:
+        ConfigError: The split is a time cut without times, and the data are not loaded.
         DeviceError: This machine has no such device as `engine.device` names.
         FederationError: The run could not go on (too few sites are left, say); the report of
             what was done is written, and the error names it.
@@ -63,6 +65,10 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
     if config.evaluation.lab:
         listener.message(f"loading {config.data.dataset}")
         dataset = load_dataset(config.data, notify=listener.message)
+    resolved = with_time_cut(config, dataset)
+    if resolved is not config:
+        config = resolved
+        folder.write_config(config)
     started = time.monotonic()
     try:
         with simulated_sites(dataset, config, folder) as sited:

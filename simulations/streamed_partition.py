@@ -45,6 +45,7 @@ class _Kept:
 
     ids: list[str] = field(default_factory=list)
     lengths: list[Int64Array] = field(default_factory=list)
+    trained: list[Int64Array] = field(default_factory=list)
     genres: list[str] = field(default_factory=list)
 
 
@@ -72,6 +73,7 @@ def stream_pool(config: DataConfig, folder: Path, *, bucket_rows: int = BUCKET_R
         order = sorted(range(len(kept.ids)), key=lambda i: natural_key(kept.ids[i]))
         ids = tuple(kept.ids[i] for i in order)
         lengths = np.concatenate(kept.lengths)[order]
+        trained = np.concatenate(kept.trained)[order]
         genres = [kept.genres[i] for i in order] if kept.genres else None
         raw_users = read_folder_table(source, "users", is_optional=True)
         users = Users(ids, checked_users(raw_users, ids)[0])
@@ -82,7 +84,7 @@ def stream_pool(config: DataConfig, folder: Path, *, bucket_rows: int = BUCKET_R
         with writer:
             pool = _PoolOrder(parts, lengths, bucket_rows)
             files = pool.scatter(by_user, ids, Path(scratch))
-            pool.write(writer, files, catalogue, users, train_lengths(lengths, config.split))
+            pool.write(writer, files, catalogue, users, trained)
 
 
 def _by_user(source: Path, scratch: Path, bucket_rows: int) -> list[Path]:
@@ -130,6 +132,9 @@ def _check_buckets(buckets: list[Path], catalogue: Catalogue, config: DataConfig
         users = len(events.user_ids)
         kept.ids += events.user_ids
         kept.lengths.append(np.bincount(events.user, minlength=users).astype(np.int64))
+        kept.trained.append(
+            train_lengths(events.user, events.timestamp, users, split=config.split, cut=config.cut)
+        )
         if needs_genres:
             kept.genres += favourite_genres(_interactions(events), catalogue, config.dataset)
         pq.write_table(_event_table(events), path)

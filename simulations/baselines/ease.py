@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
-from lenskit.data import DatasetBuilder
 from lenskit.knn import EASEScorer
 from lenskit.training import TrainingOptions
 from numpy.typing import NDArray
 
 from common.holdout import UserSplit
-from simulations.evaluation.full_ranking import Scorer, evaluate_scorer
+from simulations.baselines.best_of import best_of
+from simulations.baselines.lenskit_data import lenskit_dataset
+from simulations.evaluation.full_ranking import Scorer
 
-EASE_GRID: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0)
+EASE_GRID: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0)
 
 
 def ease_scorer(splits: Sequence[UserSplit], items: int, regularization: float) -> Scorer:
     """Train LensKit's EASE on the train parts and score by it.
-
-    LensKit solves for the item weights; scoring is the product of the user's binary history
-    with them, so that the whole catalogue is ranked in one step.
 
     Args:
         splits: one per user; only the train part is read.
@@ -31,14 +28,17 @@ def ease_scorer(splits: Sequence[UserSplit], items: int, regularization: float) 
     Returns:
         The scorer.
     """
-    model = EASEScorer(regularization=regularization)
-    model.train(_lenskit_dataset(splits, items), TrainingOptions(device="cpu"))
-    weights = np.zeros((items, items), dtype=np.float32)  # [V, V], history item -> scored item
-    known = model.items.ids().astype(np.int64)
-    weights[np.ix_(known, known)] = model.weights
+    return weighted_scorer(ease_weights(splits, items, regularization))
+
+
+def weighted_scorer(weights: NDArray[np.float32]) -> Scorer:
+    """Score by the product of the user's binary history with item weights, float32[V, V].
+
+    The whole catalogue is ranked in one step.
+    """
 
     def score(histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
-        seen = np.zeros((len(histories), items), dtype=np.float32)
+        seen = np.zeros((len(histories), len(weights)), dtype=np.float32)
         for row, history in enumerate(histories):
             seen[row, history] = 1.0
         return seen @ weights
@@ -46,36 +46,35 @@ def ease_scorer(splits: Sequence[UserSplit], items: int, regularization: float) 
     return score
 
 
-def choose_ease(
+def ease_weights(
+    splits: Sequence[UserSplit], items: int, regularization: float
+) -> NDArray[np.float32]:
+    """Solve for EASE's weights on the train parts: float32[V, V], history item to scored item."""
+    model = EASEScorer(regularization=regularization)
+    model.train(lenskit_dataset(splits, items), TrainingOptions(device="cpu"))
+    weights = np.zeros((items, items), dtype=np.float32)
+    known = model.items.ids().astype(np.int64)
+    weights[np.ix_(known, known)] = model.weights
+    return weights
+
+
+def solve_ease(
     splits: Sequence[UserSplit], items: int, grid: Sequence[float] = EASE_GRID
+) -> dict[float, NDArray[np.float32]]:
+    """Solve for EASE's weights at each λ of `grid`."""
+    return {value: ease_weights(splits, items, value) for value in grid}
+
+
+def choose_ease(
+    splits: Sequence[UserSplit], solved: Mapping[float, NDArray[np.float32]]
 ) -> tuple[Scorer, float]:
     """Choose λ by NDCG@10 on validation; the test part is never read.
 
     Args:
         splits: one per user.
-        items: V, size of the catalogue.
-        grid: values of λ to try.
+        solved: EASE's weights by λ, from `solve_ease`.
 
     Returns:
         The best scorer and its λ.
     """
-    scorers = {value: ease_scorer(splits, items, value) for value in grid}
-    quality = {
-        value: evaluate_scorer(scorer, splits, "validation").ndcg_10.mean()
-        for value, scorer in scorers.items()
-    }
-    best = max(quality, key=lambda value: float(quality[value]))
-    return scorers[best], best
-
-
-def _lenskit_dataset(splits: Sequence[UserSplit], items: int):  # type: ignore[no-untyped-def]
-    rows = [
-        pd.DataFrame({"user_id": number, "item_id": np.unique(split.train.items)})
-        for number, split in enumerate(splits)
-    ]
-    builder = DatasetBuilder()
-    builder.add_entities("item", np.arange(items))
-    builder.add_interactions(
-        "rating", pd.concat(rows), entities=["user", "item"], missing="insert", default=True
-    )
-    return builder.build()
+    return best_of({value: weighted_scorer(weights) for value, weights in solved.items()}, splits)

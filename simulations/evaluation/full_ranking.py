@@ -6,21 +6,28 @@ The model and all baselines are scorers, so that all of them pass through one co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from common.errors import DataError
-from common.holdout import UserSplit
+from common.holdout import Stage as Stage
+from common.holdout import UserSplit, is_judged
+from common.holdout import history_of as history_of
+from common.holdout import targets_of as targets_of
 from common.metrics import METRIC_NAMES, MetricSums, user_metrics
 from common.ranking import worst_ranks
+from simulations.evaluation.device_ranking import worst_ranks_on_device
 
-Stage = Literal["validation", "test"]
-Scorer = Callable[[Sequence[NDArray[np.int64]]], NDArray[np.float32]]
-"""Maps U histories (item indices, oldest first) to scores float32[U, V], higher is better."""
+Scores = NDArray[np.float32] | torch.Tensor
+Scorer = Callable[[Sequence[NDArray[np.int64]]], Scores]
+"""Maps U histories (item indices, oldest first) to scores float32[U, V], higher is better.
+
+Scores that are a tensor are ranked on the tensor's device; on the CPU NumPy is as quick.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class PerUser:
         user_ids: the U users who had a target at this stage.
         ranks: U arrays of the 1-based ranks of the user's targets; of an average over noise
             draws there are none.
+        left_out: users without a history or without a target, who were not judged.
     """
 
     user_ids: tuple[str, ...]
@@ -40,6 +48,7 @@ class PerUser:
     ndcg_20: NDArray[np.float64]
     mrr: NDArray[np.float64]
     ranks: tuple[NDArray[np.int64], ...]
+    left_out: int = 0
 
     def metric(self, name: str) -> NDArray[np.float64]:
         """Return float64[U] of the metric `name`, one of `common.metrics.METRIC_NAMES`."""
@@ -49,21 +58,6 @@ class PerUser:
     def sums(self) -> MetricSums:
         """Return the sums over all users."""
         return MetricSums.from_users({name: self.metric(name) for name in METRIC_NAMES})
-
-
-def history_of(split: UserSplit, stage: Stage) -> NDArray[np.int64]:
-    """Return what is known of a user before the stage's targets: int64[n], oldest first.
-
-    At test time the validation items are *input*; no scorer was trained on them.
-    """
-    if stage == "validation":
-        return split.train.items
-    return np.concatenate([split.train.items, split.validation.items])
-
-
-def targets_of(split: UserSplit, stage: Stage) -> NDArray[np.int64]:
-    """Return the items to be ranked at this stage: int64[m]."""
-    return split.validation.items if stage == "validation" else split.test.items
 
 
 def evaluate_scorer(
@@ -77,7 +71,8 @@ def evaluate_scorer(
 
     Args:
         scorer: trained on the train part only.
-        splits: one per user; users without a target at this stage are left out.
+        splits: one per user; users without a history or without a target at this
+            stage are counted and left out.
         stage: `validation` to choose between settings, `test` to look once.
         users_per_batch: bounds memory to `users_per_batch` rows of V scores.
 
@@ -87,32 +82,62 @@ def evaluate_scorer(
     Raises:
         DataError: no user has a target, or the scorer returned a wrong shape.
     """
-    judged = [split for split in splits if len(targets_of(split, stage))]
-    if not judged:
-        raise DataError(
-            f"none of {len(splits)} users has a {stage} item; lower data.min_interactions "
-            "or use more data"
-        )
+    judged = judged_users(splits, stage)
     ranks: list[NDArray[np.int64]] = []
-    for start in range(0, len(judged), users_per_batch):
-        batch = judged[start : start + users_per_batch]
+    for batch, scores in scored_batches(scorer, judged, stage, users_per_batch):
         histories = [history_of(split, stage) for split in batch]
-        scores = scorer(histories)
-        if scores.ndim != 2 or scores.shape[0] != len(batch):
-            raise DataError(
-                f"a scorer returned shape {scores.shape} for {len(batch)} histories; "
-                "it must return one row of scores over the catalogue per history"
-            )
-        ranks += worst_ranks(scores, [targets_of(split, stage) for split in batch], histories)
+        targets = [targets_of(split, stage) for split in batch]
+        if isinstance(scores, torch.Tensor):
+            ranks += worst_ranks_on_device(scores, targets, histories)
+        else:
+            ranks += worst_ranks(scores, targets, histories)
     return PerUser(
         user_ids=tuple(split.user_id for split in judged),
         ranks=tuple(ranks),
+        left_out=len(splits) - len(judged),
         **user_metrics(ranks),
     )
 
 
+def judged_users(splits: Sequence[UserSplit], stage: Stage) -> list[UserSplit]:
+    """Return the users who have a history and a target at this stage.
+
+    Raises:
+        DataError: there is none.
+    """
+    judged = [split for split in splits if is_judged(split, stage)]
+    if not judged:
+        raise DataError(
+            f"none of {len(splits)} users has a history and a {stage} item; lower "
+            "data.min_interactions or use more data"
+        )
+    return judged
+
+
+def scored_batches(
+    scorer: Scorer, judged: Sequence[UserSplit], stage: Stage, users_per_batch: int
+) -> Iterator[tuple[Sequence[UserSplit], Scores]]:
+    """Yield some users at a time with their scores ``[U, V]``.
+
+    Raises:
+        DataError: the scorer returned a wrong shape.
+    """
+    for start in range(0, len(judged), users_per_batch):
+        batch = judged[start : start + users_per_batch]
+        scores = scorer([history_of(split, stage) for split in batch])
+        if scores.ndim != 2 or scores.shape[0] != len(batch):
+            raise DataError(
+                f"a scorer returned shape {tuple(scores.shape)} for {len(batch)} histories; "
+                "it must return one row of scores over the catalogue per history"
+            )
+        yield batch, scores
+
+
 def mean_over_draws(draws: Sequence[PerUser]) -> PerUser:
-    """Average each user's metrics over several draws of noise (or seeds).
+    """Average each user's metrics over several draws: of noise, of seeds, of tie orders.
+
+    A published figure is over several tie seeds (`data.seed`): each holds out other items of
+    the users whose last moments are tied, so each is a run of its own.
 
     Args:
         draws: evaluations of the same users in the same order.
@@ -129,4 +154,4 @@ def mean_over_draws(draws: Sequence[PerUser]) -> PerUser:
             "evaluate all draws on one split and stage"
         )
     means = {name: np.mean([d.metric(name) for d in draws], axis=0) for name in METRIC_NAMES}
-    return PerUser(user_ids=draws[0].user_ids, ranks=(), **means)
+    return PerUser(user_ids=draws[0].user_ids, ranks=(), left_out=draws[0].left_out, **means)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from common.holdout import UserSplit
-from simulations.evaluation.full_ranking import PerUser, Scorer, Stage, evaluate_scorer
+from simulations.evaluation.full_ranking import PerUser, Scorer, Scores, Stage, evaluate_scorer
 
 LIST_LENGTH = 10
 NOBODY = -1
@@ -72,9 +73,10 @@ def evaluate_with_lists(
     """
     kept: list[NDArray[np.int64]] = []
 
-    def listing(histories: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+    def listing(histories: Sequence[NDArray[np.int64]]) -> Scores:
         scores = scorer(histories)
-        kept.append(top_lists(scores, histories, k, seed=seed))
+        table = scores.cpu().numpy() if isinstance(scores, torch.Tensor) else scores
+        kept.append(top_lists(table, histories, k, seed=seed))
         return scores
 
     metrics = evaluate_scorer(listing, splits, stage)

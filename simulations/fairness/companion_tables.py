@@ -23,7 +23,7 @@ from common.progress import ProgressListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from common.site_folder import site_name
-from simulations.baselines import choose_ease, popularity_scorer
+from simulations.baselines import choose_ease, popularity_scorer, solve_ease
 from simulations.companions import companion_config, run_companion
 from simulations.fairness.fairness_row import Audience, EvaluatedLists, evaluated
 from simulations.fairness.groups import group_reports, user_gini
@@ -158,7 +158,7 @@ def _references(audience: Audience) -> Iterator[EvaluatedLists]:
     items = len(audience.counts)
     popularity = popularity_scorer(audience.splits, items)
     yield evaluated("Pop", "baseline", popularity, audience, "pooled data, no privacy")
-    ease, penalty = choose_ease(audience.splits, items)
+    ease, penalty = choose_ease(audience.splits, solve_ease(audience.splits, items))
     note = f"pooled data, no privacy, λ={penalty:g} chosen on validation"
     yield evaluated("EASE", "baseline", ease, audience, note)
 

@@ -98,5 +98,6 @@ def _in_order(parts: Sequence[PerUser], place: NDArray[np.int64]) -> PerUser:
     return PerUser(
         user_ids=tuple(user_ids[row] for row in order),
         ranks=tuple(ranks[row] for row in order),
+        left_out=sum(part.left_out for part in parts),
         **values,
     )

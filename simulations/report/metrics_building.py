@@ -13,6 +13,7 @@ from simulations.evaluation.full_ranking import PerUser, Stage
 from simulations.evaluation.intervals import RESAMPLES, mean_interval, paired_difference
 from simulations.fairness.groups import GroupReport, group_reports, user_gini
 from simulations.report.metrics_file import (
+    CompanionRecord,
     Comparison,
     GroupRecord,
     GroupsRecord,
@@ -20,9 +21,12 @@ from simulations.report.metrics_file import (
     MetricsFile,
     MetricsRow,
     RowKind,
+    SampledRecord,
+    SplitName,
+    TimeCutRecord,
 )
 
-Split = Literal["leave_one_out", "last_fifth"]
+FLOORS: tuple[RowKind, ...] = ("dp_popularity", "text_floor")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class EvaluatedRow:
         mode: `privacy.mode` of the row.
         epsilon: of each user, for a row that makes a claim.
         note: what a reader must know about the row.
+        is_reference: whether the other rows are compared with this one, besides the model
+            and the private floors, which always are references.
     """
 
     name: str
@@ -44,6 +50,7 @@ class EvaluatedRow:
     mode: Literal["none", "local", "distributed", "central"] = "none"
     epsilon: float | None = None
     note: str = ""
+    is_reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,14 +66,17 @@ def build_metrics(
     rows: Sequence[EvaluatedRow],
     *,
     dataset: str,
-    split: Split,
+    split: SplitName,
     stage: Stage,
     cost: RunCost,
     users: Users | None = None,
     group_rows: Sequence[EvaluatedRow] | None = None,
-    groups_split: Split | None = None,
+    groups_split: SplitName | None = None,
     tuned: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    sampled: SampledRecord | None = None,
+    time_cut: TimeCutRecord | None = None,
+    companions: Sequence[CompanionRecord] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> MetricsFile:
@@ -87,6 +97,9 @@ def build_metrics(
         groups_split: its split; `split` when left out.
         tuned: what was chosen on non-private validation, one line each.
         warnings: further warnings of the run.
+        sampled: the rows among sampled negatives.
+        time_cut: the robustness table.
+        companions: what came of each companion run.
         resamples: bootstrap resamples.
         seed: seeds the resampling.
 
@@ -102,7 +115,7 @@ def build_metrics(
         dataset=dataset,
         split=split,
         stage=stage,
-        rows=tuple(_metrics_row(row, rows, resamples, seed) for row in rows),
+        rows=tuple(metrics_row(row, rows, resamples, seed) for row in rows),
         groups=tuple(_groups(source, users, resamples, seed)) if users is not None else (),
         groups_split=groups_split or split,
         seconds=cost.seconds,
@@ -111,6 +124,9 @@ def build_metrics(
         bootstrap_resamples=resamples,
         tuned=tuple(tuned),
         warnings=tuple(warnings),
+        sampled=sampled,
+        time_cut=time_cut,
+        companions=tuple(companions),
     )
 
 
@@ -126,9 +142,10 @@ def _check_rows(rows: Sequence[EvaluatedRow]) -> None:
             )
 
 
-def _metrics_row(
+def metrics_row(
     row: EvaluatedRow, rows: Sequence[EvaluatedRow], resamples: int, seed: int
 ) -> MetricsRow:
+    """Compute one row's intervals, and its paired differences from rows of the same table."""
     means = {
         name: IntervalRecord.of(
             mean_interval(row.metrics.metric(name), resamples=resamples, seed=seed)
@@ -136,8 +153,13 @@ def _metrics_row(
         for name in METRIC_NAMES
     }
     judged = row.mode != "none" and row.kind in ("model", "ablation")
-    floors = [other for other in rows if other.kind in ("dp_popularity", "text_floor")]
+    floors = [other for other in rows if other.kind in FLOORS]
     comparisons = [_compare(row, other, resamples, seed) for other in floors] if judged else []
+    references = [
+        other
+        for other in rows
+        if other is not row and (other.is_reference or other.kind in ("model", *FLOORS))
+    ]
     return MetricsRow(
         name=row.name,
         kind=row.kind,
@@ -145,6 +167,7 @@ def _metrics_row(
         epsilon=row.epsilon,
         users=len(row.metrics.user_ids),
         comparisons=tuple(comparisons),
+        differences=tuple(_compare(row, other, resamples, seed) for other in references),
         failed_against=tuple(
             comparison.other
             for comparison in comparisons

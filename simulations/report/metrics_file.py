@@ -11,7 +11,8 @@ from simulations.report.interval_record import GroupRecord as GroupRecord
 from simulations.report.interval_record import IntervalRecord as IntervalRecord
 from simulations.report.interval_record import Record as Record
 
-RowKind = Literal["model", "ablation", "baseline", "dp_popularity", "text_floor"]
+SplitName = Literal["leave_one_out", "last_fifth", "time_cut"]
+RowKind = Literal["model", "ablation", "central", "baseline", "dp_popularity", "text_floor"]
 
 
 class Comparison(Record):
@@ -34,6 +35,7 @@ class MetricsRow(Record):
         users: number of users.
         hr_10 … mrr: means with 95% intervals over users.
         comparisons: a private row's paired differences from the floors.
+        differences: any row's paired differences from the rows that others are read against.
         failed_against: names of DP-Pop rows that this private row is under.
         note: what a reader must know about the row.
     """
@@ -49,6 +51,7 @@ class MetricsRow(Record):
     ndcg_20: IntervalRecord
     mrr: IntervalRecord
     comparisons: tuple[Comparison, ...] = ()
+    differences: tuple[Comparison, ...] = ()
     failed_against: tuple[str, ...] = ()
     note: str = ""
 
@@ -65,6 +68,61 @@ class GroupsRecord(Record):
     user_gini: float
 
 
+class SampledRow(Record):
+    """One row among sampled negatives."""
+
+    name: str
+    kind: RowKind
+    hr_10: IntervalRecord
+    ndcg_10: IntervalRecord
+
+
+class SampledRecord(Record):
+    """The protocol of most papers, `label` says what for; `note` what published code leaks."""
+
+    label: Literal["comparability only"] = "comparability only"
+    negatives: int
+    draws: int
+    note: str
+    rows: tuple[SampledRow, ...]
+
+
+class TimeCutRecord(Record):
+    """The robustness table: the run and its baselines on a global time cut.
+
+    Attributes:
+        validation_from: unix seconds; what is older trains.
+        test_from: unix seconds; what is not older is test.
+        users: with a history and a target.
+        left_out: users without one of them.
+        rows: the model first.
+    """
+
+    validation_from: int
+    test_from: int
+    users: int
+    left_out: int
+    rows: tuple[MetricsRow, ...]
+
+
+class CompanionRecord(Record):
+    """What came of a companion run.
+
+    Attributes:
+        name: as in `evaluation.companions`.
+        row: name of its row; of `time_cut` the title of its table.
+        status: `not_needed` where the run itself is what the companion would be.
+        reason: why it was not run, or what failed.
+        seconds: wall-clock time of training and evaluation.
+    """
+
+    name: str
+    row: str
+    status: Literal["run", "not_run", "not_needed", "failed"]
+    reason: str = ""
+    seconds: float | None = None
+
+
 class MetricsFile(Record):
     """`metrics.json`.
 
@@ -73,7 +131,10 @@ class MetricsFile(Record):
         dataset, split, stage: what was evaluated.
         groups_split: split of the run whose utilities the groups show.
         fairness: the fairness tables, of a `last_fifth` run or companion; null without one.
-        seconds: wall-clock time of the run.
+        sampled: the same rows among sampled negatives; null in older files.
+        time_cut: the robustness table; null where that companion was not run.
+        companions: what came of each companion; empty in older files.
+        seconds: wall-clock time of the run without its companions.
         peak_memory_bytes: of the process; null where unknown.
         device: what computed it.
         bootstrap_resamples: of each interval.
@@ -84,12 +145,15 @@ class MetricsFile(Record):
     schema_version: Literal[1] = 1
     lab_only: Literal[True] = True
     dataset: str
-    split: Literal["leave_one_out", "last_fifth"]
+    split: SplitName
     stage: Literal["validation", "test"]
     rows: tuple[MetricsRow, ...]
     groups: tuple[GroupsRecord, ...] = ()
-    groups_split: Literal["leave_one_out", "last_fifth"]
+    groups_split: SplitName
     fairness: FairnessRecord | None = None
+    sampled: SampledRecord | None = None
+    time_cut: TimeCutRecord | None = None
+    companions: tuple[CompanionRecord, ...] = ()
     seconds: float
     peak_memory_bytes: int | None = None
     device: str = "cpu"

@@ -62,7 +62,7 @@ def plain_rounds(
 ) -> list[Tensors]:
     """`federation.local_steps` ordinary steps at every site (mode `none`): no guarantee.
 
-    Arguments and result as in `gradient_rounds`.
+    Arguments and result as in `gradient_rounds`. Without units an adapter stays as it is.
     """
     config, steps = jobs[0].config, _steps(recommender, jobs, limits)
     streams = [shuffled_steps(recommender, job.units, config, job.sampling) for job in jobs]
@@ -71,9 +71,11 @@ def plain_rounds(
         means = steps.plain_sums(contributions)
         for copy, units in enumerate(contributions):
             for mean in means.values():
-                mean[copy] /= len(units)
+                mean[copy] /= max(1, len(units))
         steps.step(means)
-    return _copies(steps.stack.values)
+    start = {name: p.detach() for name, p in trainable_parameters(recommender).items()}
+    after = _copies(steps.stack.values)
+    return [copy if job.units else start for job, copy in zip(jobs, after, strict=True)]
 
 
 def update_rounds(

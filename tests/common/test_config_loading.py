@@ -272,3 +272,21 @@ def test_a_copied_configuration_has_its_own_hash() -> None:
     assert config.model_copy(update={"data": data}).sha256() != before
     elsewhere = config.data.model_copy(update={"sites_folder": "elsewhere"})
     assert config.model_copy(update={"data": elsewhere}).sha256() == before
+
+
+def test_companions_and_time_cuts_are_checked_with_everything_else() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(
+            overrides=[
+                "evaluation.companions=frozen,zentral,frozen",
+                "data.split=time_cut",
+                "data.test_from=5",
+                "data.sites=0",
+            ]
+        )
+    text = str(caught.value)
+    assert "names 'zentral', which is no companion; use frozen, central, time_cut" in text
+    assert "names 'frozen' twice" in text
+    assert "data.test_from must be after data.validation_from" in text
+    assert "data.sites must be" in text
+    assert load_config(overrides=["evaluation.companions="]).evaluation.companions == ""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import DataError
-from common.holdout import UserSplit, hold_out
+from common.holdout import UserSplit, hold_out, is_judged, train_lengths
 from common.interactions import Catalogue, Interactions, build_dataset
 
 SPLITS = ("leave_one_out", "last_fifth")
@@ -120,6 +120,38 @@ def test_tie_order_is_the_documented_one():
 def test_last_fifth_sizes(n, sizes):
     rows = [("u", f"i{k}", k) for k in range(n)]
     assert tuple(len(part) for part in as_lists(split_rows(rows, "last_fifth", 0)[0])) == sizes
+
+
+@settings(deadline=None)
+@given(histories=histories, times=st.lists(st.integers(1, 6), min_size=2, max_size=2, unique=True))
+def test_a_time_cut_is_the_same_for_all_users(histories, times):
+    interactions, catalogue = build(rows_of(histories))
+    cut = (min(times), max(times))
+    splits = hold_out(interactions, catalogue, split="time_cut", seed=0, cut=cut)
+    for user in splits:
+        assert all(t < cut[0] for t in user.train.timestamps)
+        assert all(cut[0] <= t < cut[1] for t in user.validation.timestamps)
+        assert all(t >= cut[1] for t in user.test.timestamps)
+        assert sum(map(len, as_lists(user))) == len(histories[user.user_id])
+        assert is_judged(user, "validation") == (len(user.train) > 0 < len(user.validation))
+    rows = (interactions.user, interactions.timestamp, len(splits))
+    found = train_lengths(*rows, split="time_cut", cut=cut)
+    assert found.tolist() == [len(user.train) for user in splits]
+
+
+@settings(deadline=None)
+@given(histories=histories, split=st.sampled_from(SPLITS))
+def test_train_lengths_are_those_of_the_split(histories, split):
+    interactions, catalogue = build(rows_of(histories))
+    splits = hold_out(interactions, catalogue, split=split, seed=0)
+    rows = (interactions.user, interactions.timestamp, len(splits))
+    assert train_lengths(*rows, split=split, cut=None).tolist() == [len(s.train) for s in splits]
+
+
+def test_a_time_cut_without_times_is_an_error():
+    interactions, catalogue = build([("u", f"i{n}", n) for n in range(3)])
+    with pytest.raises(DataError, match=r"set data\.validation_from and data\.test_from"):
+        hold_out(interactions, catalogue, split="time_cut", seed=0)
 
 
 def test_too_short_history_and_unknown_split_are_errors():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from common.errors import DataError
 from common.ranking import worst_ranks
+from tests.common.ranking_cases import ranking_cases
 
 
 def ints(*values: int) -> np.ndarray:
@@ -90,28 +90,6 @@ def naive_ranks(scores: np.ndarray, targets: np.ndarray, seen: np.ndarray) -> di
     return {item: place for place, item in enumerate(ordered, start=1) if item in chosen}
 
 
-@st.composite
-def ranking_cases(draw: st.DrawFn) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    users, items = draw(st.integers(1, 4)), draw(st.integers(2, 9))
-    value = st.sampled_from([0.0, 0.25, 0.5, 1.0, -1.0, float("nan"), float("-inf")])
-    scores = np.array(
-        draw(
-            st.lists(
-                st.lists(value, min_size=items, max_size=items), min_size=users, max_size=users
-            )
-        ),
-        dtype=np.float32,
-    )
-    targets, seen = [], []
-    for _ in range(users):
-        order = draw(st.permutations(range(items)))
-        cut = draw(st.integers(0, items))
-        end = draw(st.integers(cut, items))
-        targets.append(np.array(order[:cut], dtype=np.int64))
-        seen.append(np.array(order[cut:end], dtype=np.int64))
-    return scores, targets, seen
-
-
 @given(ranking_cases())
 def test_agrees_with_a_naive_sort(
     case: tuple[np.ndarray, list[np.ndarray], list[np.ndarray]],
@@ -130,6 +108,6 @@ def test_chunks_do_not_change_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None
     targets = [rng.choice(30, size=3, replace=False).astype(np.int64) for _ in range(20)]
     seen = [np.setdiff1d(np.arange(10), row).astype(np.int64) for row in targets]
     whole = worst_ranks(scores, targets, seen)
-    monkeypatch.setattr("common.ranking._CELLS_PER_CHUNK", 70)
+    monkeypatch.setattr("common.ranking.CELLS_PER_CHUNK", 70)
     pieces = worst_ranks(scores, targets, seen)
     assert all((a == b).all() for a, b in zip(whole, pieces, strict=True))

@@ -32,6 +32,7 @@ TINY = [
     "--set=privacy.negatives_per_unit=4",
     "--set=evaluation.every=0",
     "--set=evaluation.bootstrap_resamples=100",
+    "--set=evaluation.companions=",
     "--set=engine.threads=1",
 ]
 

@@ -46,7 +46,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                 "target_delta": 1e-5,
             },
             "federation": {"rounds": 2, "local_steps": 2, "local_lr": 0.1},
-            "evaluation": {"bootstrap_resamples": 200},
+            "evaluation": {"bootstrap_resamples": 200, "companions": ""},
         }
     )
     write_site_folders(load_dataset(config.data), config.data, root / "sites")

@@ -17,15 +17,15 @@ from common.config import (
     RunConfig,
 )
 from common.holdout import hold_out
-from common.item_to_item import item_to_item
+from common.item_to_item import NO_WEIGHTS, item_to_item
 from common.progress import SilentListener
 from common.run_folder import RunFolder
 from simulations.datasets import load_dataset
 from simulations.evaluation.full_ranking import evaluate_scorer
-from simulations.lab import scorer_of
 from simulations.recorded_epsilon import check_recorded, spending_by_site
 from simulations.report.run_files import read_releases
-from simulations.run_statistics import run_statistics
+from simulations.run_scorer import run_scorer, scorer_of
+from simulations.run_statistics import RunStatistics, run_statistics
 from simulations.simulate import simulate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -82,8 +82,8 @@ def _check_that_all_rank_alike(config: RunConfig, folder: RunFolder, metrics: ob
     adapter, (prior, weights) = folder.read_adapter()[0], run_statistics(folder)
     assert np.abs(weights).max() > 0
     histories = [split.train.items for split in splits[:5]]
-    alone = scorer_of(recommender, adapter, prior)(histories)
-    fused = scorer_of(recommender, adapter, prior, weights)
+    alone = scorer_of(recommender, adapter, RunStatistics(prior, NO_WEIGHTS))(histories)
+    fused = run_scorer(recommender, folder)
     component = item_to_item(weights, prior, most=config.model.item_to_item_items, weight=1.4)
     assert component is not None
     np.testing.assert_allclose(fused(histories), alone + component.scores(histories), atol=1e-5)

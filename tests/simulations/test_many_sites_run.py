@@ -35,6 +35,7 @@ SETTINGS = (
     "federation.rounds=2",
     "federation.local_lr=0.1",
     "evaluation.bootstrap_resamples=200",
+    "evaluation.companions=",
 )
 
 

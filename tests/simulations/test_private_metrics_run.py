@@ -36,7 +36,9 @@ def test_the_total_of_a_run_with_private_metrics(
             mode=mode, targets_per_unit=2, negatives_per_unit=4, max_dropouts=0, max_colluders=1
         ),
         federation=FederationConfig(rounds=3, local_lr=0.1),
-        evaluation=EvaluationConfig(every=2, metrics="private", bootstrap_resamples=100),
+        evaluation=EvaluationConfig(
+            every=2, metrics="private", bootstrap_resamples=100, companions=""
+        ),
     )
     folder = RunFolder.create(tmp_path / "run")
     folder.write_config(config)

@@ -43,7 +43,7 @@ def releases_of(mode: str, path: Path, **privacy: Any) -> tuple[list[dict[str, A
             mode=mode, targets_per_unit=2, negatives_per_unit=4, max_site_units=60, **privacy
         ),
         federation=FederationConfig(rounds=ROUNDS, local_lr=0.1),
-        evaluation=EvaluationConfig(every=0, bootstrap_resamples=200),
+        evaluation=EvaluationConfig(every=0, bootstrap_resamples=200, companions=""),
     )
     folder = RunFolder.create(path)
     folder.write_config(config)

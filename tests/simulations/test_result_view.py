@@ -103,3 +103,23 @@ def test_examples_are_named_and_called_weaker() -> None:
     assert content["unit"] == "example"
     assert "weaker than user-level" in content["unit_note"]
     assert "weaker" not in privacy_line(PrivacyConfig(), 8.0, 1e-4)
+
+
+def test_what_stands_beside_the_table_is_told() -> None:
+    content = metrics()
+    alone = {"mean": 0.5, "low": None, "high": None}
+    row = {"name": "fedrec", "kind": "model", "hr_10": alone, "ndcg_10": alone}
+    content["sampled"] = {"negatives": 99, "draws": 5, "note": "leaks", "rows": [row]}
+    content["time_cut"] = {
+        "validation_from": 5, "test_from": 9, "users": 70, "left_out": 873,
+        "rows": content["rows"][:1],
+    }  # fmt: skip
+    content["companions"] = [
+        {"name": "central", "row": "central", "status": "not_run", "reason": "not asked for"},
+        {"name": "frozen", "row": "frozen BERT", "status": "run"},
+    ]
+    text = shown(summary(metrics=content))
+    assert "sampled:  HR@10 0.5000, NDCG@10 0.5000 among 99 negatives (comparability only)" in text
+    assert "of 70 users (873 left out)" in text
+    assert "not run:  central (not asked for)" in text
+    assert "frozen" not in text

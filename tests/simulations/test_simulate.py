@@ -40,7 +40,7 @@ def config(**sections: dict[str, object]) -> RunConfig:
         federation=FederationConfig(
             **{"rounds": 3, "local_lr": 0.1, **sections.get("federation", {})}
         ),
-        evaluation=EvaluationConfig(every=1, bootstrap_resamples=200),
+        evaluation=EvaluationConfig(every=1, bootstrap_resamples=200, companions=""),
     )
 
 

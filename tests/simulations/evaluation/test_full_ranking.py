@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from common.errors import DataError
 from common.holdout import ItemSequence, UserSplit
@@ -85,7 +86,7 @@ def test_users_without_a_target_are_left_out() -> None:
 
 
 def test_no_targets_at_all_is_an_error() -> None:
-    with pytest.raises(DataError, match="none of 1 users has a test item"):
+    with pytest.raises(DataError, match="none of 1 users has a history and a test item"):
         evaluate_scorer(by_index, [split("d", [1], [2], [])], "test")
 
 
@@ -109,3 +110,21 @@ def test_draws_must_hold_the_same_users() -> None:
         mean_over_draws([good, fewer])
     with pytest.raises(DataError, match="0 draws"):
         mean_over_draws([])
+
+
+def test_users_without_history_or_target_are_counted_and_left_out() -> None:
+    newcomer = split("new", [], [], [4])
+    gone = split("gone", [4, 5], [], [])
+    later = split("later", [], [1], [6])  # what was seen before the test is a history
+    found = evaluate_scorer(by_index, [*SPLITS, newcomer, gone, later], "test")
+    assert found.user_ids == ("a", "b", "c", "later")
+    assert found.left_out == 2
+    assert mean_over_draws([found, found]).left_out == 2
+
+
+def test_a_tensor_is_ranked_like_an_array() -> None:
+    def on_device(histories: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(by_index(histories))
+
+    left, right = (evaluate_scorer(scorer, SPLITS, "test") for scorer in (by_index, on_device))
+    assert [r.tolist() for r in left.ranks] == [r.tolist() for r in right.ranks]

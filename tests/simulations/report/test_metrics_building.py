@@ -83,3 +83,25 @@ def test_rows_must_have_different_names(make_rows: Rows) -> None:
         built([first, first])
     with pytest.raises(DataError, match="different names"):
         built([])
+
+
+def test_every_row_is_compared_with_the_reference_rows(make_rows: Rows) -> None:
+    model, popularity, text, *others = make_rows(0.6)
+    frozen = replace(model, name="frozen", kind="ablation", is_reference=True)
+    found = {row.name: row for row in built([model, frozen, popularity, text, *others]).rows}
+    floors = {popularity.name, text.name}
+    assert {c.other for c in found[model.name].differences} == {"frozen", *floors}
+    assert {c.other for c in found["frozen"].differences} == {model.name, *floors}
+    for other in others:
+        assert {c.other for c in found[other.name].differences} == {model.name, "frozen", *floors}
+    [against] = [c for c in found["frozen"].differences if c.other == model.name]
+    assert against.ndcg_10.mean == 0.0
+
+
+def test_an_older_file_is_still_read(make_rows: Rows) -> None:
+    content = built(make_rows()).model_dump(mode="json")
+    for name in ("sampled", "time_cut", "companions"):
+        del content[name]
+    for row in content["rows"]:
+        del row["differences"]
+    assert MetricsFile.model_validate(content).companions == ()
