@@ -25,7 +25,8 @@ from simulations.evaluation.full_ranking import evaluate_scorer
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, MetricsFile, RunCost, build_metrics
 from simulations.report.protocol_records import sampled_record, time_cut_record
-from simulations.run_scorer import item_prior, run_scorer, scorer_of
+from simulations.run_scorer import run_scorer, scorer_of
+from simulations.run_statistics import run_statistics
 
 TUNED = (
     "Scenario settings (learning rates, rounds, head, shares of ε) were chosen on "
@@ -155,10 +156,10 @@ def _start_row(
     config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
 ) -> EvaluatedRow:
     """The same model before the first round: what training added, and what it did not."""
-    scorer = scorer_of(recommender, initial_adapter(config), item_prior(folder))
+    scorer = scorer_of(recommender, initial_adapter(config), run_statistics(folder))
     return EvaluatedRow(
         name="fedrec before training",
         kind="ablation",
         metrics=evaluate_scorer(scorer, splits, "test"),
-        note="frozen BERT, untrained head, the run's own popularity prior",
+        note="frozen BERT, untrained head, the run's own statistics of items",
     )
