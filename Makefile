@@ -8,7 +8,7 @@ PYTEST_FLAGS ?=
 MAKEFLAGS += --no-print-directory
 
 # What `make results` runs; docs/results.md is written from it.
-RESULTS_SCENARIO ?= demo
+RESULTS_SCENARIO ?= distributed
 RESULTS_SWEEP ?= --sweep privacy.target_epsilon=1,3,8,inf --seeds 10
 RESULTS_RUN ?= runs/results
 

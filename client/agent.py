@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from client.cooccurrence_release import Cooccurrence, CooccurrenceRelease
 from client.kept_agents import KeptAgents, agent_bytes
 from client.ledger import Ledger
 from client.metrics_release import MetricsRelease
@@ -33,8 +34,11 @@ from client.training_job import Trainer
 from common.base_weights import resolve_base_weights
 from common.config import RunConfig
 from common.errors import MessageError, PolicyRefusal, Refusal
+from common.flat_adapter import Floats
 from common.initial_adapter import adapter_shapes
 from common.messages import (
+    CooccurrenceReply,
+    CooccurrenceRequest,
     EnrolReply,
     EnrolRequest,
     EvaluateReply,
@@ -81,11 +85,12 @@ class SiteAgent:
         self.units: list[Unit] = make_units(
             self.splits, max_history=config.model.max_history, unit=config.privacy.unit
         )
+        self._pairs = Cooccurrence(config, self.units, self.splits)
         self._training = SiteTraining(data, config, self.units, self._source, trainer)
         self._sums = SiteSums(
             SumLedger(data, config, policy, ledger),
             lambda: secagg_pins(data, policy, ledger),
-            vector=self._training.exact_sum,
+            vector=self._exact_sum,
             noise=lambda request: self._source(f"noise:{request.purpose}", request.server_round),
         )
 
@@ -119,6 +124,18 @@ class SiteAgent:
             release=record,
             declared_units=self.data.declared(self.config.privacy.unit),
         )
+
+    def cooccurrence(self, request: CooccurrenceRequest) -> CooccurrenceReply:
+        """Releases the site's co-occurrence of items, once per run."""
+        with self._refusals_entered(request.run, 0, "cooccurrence"):
+            self._check(request.config_sha256)
+            self._check_own_release()
+            release = CooccurrenceRelease(self.data, self.config, self.policy, self.ledger)
+            return release.answer(
+                request,
+                exact=lambda: self._pairs.exact(request.item_prior, len(self.data.catalogue)),
+                noise=lambda: self._source("cooccurrence", 0),
+            )
 
     def train(self, request: TrainRequest) -> TrainReply:
         """Trains one round from the received adapter and releases the update."""
@@ -183,6 +200,11 @@ class SiteAgent:
                 measure=lambda: self._training.measured(request, self.splits),
                 noise=lambda: self._source(f"metrics:{request.stage}", request.server_round),
             )
+
+    def _exact_sum(self, request: SumRequest) -> Floats:
+        if request.purpose == "cooccurrence":
+            return self._pairs.exact(request.item_prior, len(self.data.catalogue))
+        return self._training.exact_sum(request)
 
     @contextmanager
     def _refusals_entered(self, run: str, server_round: int, kind: str) -> Iterator[None]:

@@ -20,15 +20,18 @@ from common.config_loading import load_config
 from common.errors import FedrecError, MessageError, Refusal
 from common.initial_adapter import adapter_shapes
 from common.messages import (
+    COOCCURRENCE_QUERY,
     ENROL_QUERY,
     POPULARITY_QUERY,
     SUM_QUERY,
     NoisedMetricsReply,
+    decode_cooccurrence_request,
     decode_enrol_request,
     decode_evaluate_request,
     decode_popularity_request,
     decode_sum_request,
     decode_train_request,
+    encode_cooccurrence_reply,
     encode_enrol_reply,
     encode_evaluate_reply,
     encode_noised_metrics_reply,
@@ -115,6 +118,11 @@ def _popularity(agent: SiteAgent, config: RunConfig, content: RecordDict) -> Rec
     return encode_popularity_reply(agent.popularity(request))
 
 
+def _cooccurrence(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordDict:
+    request = decode_cooccurrence_request(content, config_sha256=config.sha256())
+    return encode_cooccurrence_reply(agent.cooccurrence(request))
+
+
 def _train(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordDict:
     request = decode_train_request(
         content, config_sha256=config.sha256(), shapes=adapter_shapes(config)
@@ -147,6 +155,7 @@ def _add_up(agent: SiteAgent, config: RunConfig, content: RecordDict) -> RecordD
 HANDLERS: Mapping[str, Handler] = {
     ENROL_QUERY: _enrol,
     POPULARITY_QUERY: _popularity,
+    COOCCURRENCE_QUERY: _cooccurrence,
     SUM_QUERY: _add_up,
     "train": _train,
     "evaluate": _evaluate,

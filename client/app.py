@@ -30,7 +30,7 @@ def build_client_app(trainer: Trainer | None = None) -> ClientApp:
     def reply(message: Message, context: Context) -> Message:
         return _reply(message, context, trainer)
 
-    for kind in ("popularity", "enrol", "sum"):
+    for kind in ("popularity", "cooccurrence", "enrol", "sum"):
         client_app.query(kind)(reply)
     client_app.train()(reply)
     client_app.evaluate()(reply)

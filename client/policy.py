@@ -13,7 +13,7 @@ from common.privacy_events import SimpleEvent
 from common.unit_texts import PrivacyUnit
 
 Mode = Literal["none", "local", "distributed", "central"]
-Release = Literal["update", "popularity", "metrics"]
+Release = Literal["update", "popularity", "cooccurrence", "metrics"]
 Uid = Annotated[int, Field(ge=0, lt=2**32 - 1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits")]
 
@@ -158,7 +158,7 @@ def simulated_policy(config: RunConfig) -> SitePolicy:
         allowed_modes=frozenset({"none", "local", "distributed", "central"}),
         min_participants=2,
         min_colluders=0,
-        allowed_releases=frozenset({"update", "popularity", "metrics"}),
+        allowed_releases=frozenset({"update", "popularity", "cooccurrence", "metrics"}),
         allow_exact_metrics=True,
         allow_seeded_noise=True,
     )

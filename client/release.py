@@ -45,8 +45,8 @@ class ReleasePlan:
 
     Attributes:
         run: Name of the run.
-        server_round: Round, 0 for the popularity release.
-        kind: ``update``, ``popularity`` or ``metrics``.
+        server_round: Round, 0 for the releases before training.
+        kind: What is released.
         event: The event to charge; None in mode `none`.
         divisor: Public constant that the sum is divided by.
         max_grad_norm: L2 bound of one unit's contribution.

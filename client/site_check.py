@@ -11,13 +11,14 @@ from client.site_data import load_site
 from client.site_setup import policy_of
 from client.start_up import prove_private_step
 from common.config import RunConfig
+from common.cooccurrence import cell_count
 from common.errors import ConfigError
 from common.flat_adapter import size
 from common.initial_adapter import adapter_shapes
 from common.metrics_plan import METRIC_COORDINATES, all_metrics_event
-from common.noise_plan import popularity_event, round_event
+from common.noise_plan import cooccurrence_event, popularity_event, round_event
 from common.privacy_events import SimpleEvent
-from common.sum_plan import popularity_plan, update_plan
+from common.sum_plan import cooccurrence_plan, popularity_plan, update_plan
 from common.unit_texts import UNIT_WORDS
 
 _PARTS = {
@@ -70,14 +71,20 @@ def _would_leave(config: RunConfig, policy: SitePolicy, items: int) -> list[str]
     numbers = size(adapter_shapes(config))
     popularity: SimpleEvent | None = popularity_event(config)
     step: SimpleEvent | None = round_event(config)
+    pairs: SimpleEvent | None = cooccurrence_event(config)
+    cells = cell_count(items, config.model.item_to_item_items) if config.model.item_to_item else 0
     if config.is_summed:
         plan = update_plan(config, numbers)
         popularity = popularity_plan(config, items).event(1.0)
+        pairs = cooccurrence_plan(config, cells).event(1.0) if cells else None
         step = plan.event(config.privacy.sample_rate)
         lines.append(plan.describe())
     if config.model.popularity_prior:
         policy.check_release("popularity", popularity)
         lines.append(f"popularity counts, once: {popularity or 'exact'}")
+    if cells:
+        policy.check_release("cooccurrence", pairs)
+        lines.append(f"co-occurrence of items in {cells} pairs, once: {pairs or 'exact'}")
     policy.check_release("update", step)
     lines.append(
         f"{_PARTS[config.privacy.mode]} of {numbers} numbers in {len(adapter_shapes(config))} "

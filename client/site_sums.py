@@ -31,7 +31,7 @@ from common.secagg.messages import ShareDelivery
 from common.secagg.modular import from_signed, pack
 from common.secagg.quantisation import QuantisationPlan, quantise
 from common.secagg.round_spec import RoundSpec
-from common.sum_plan import round_spec
+from common.sum_plan import round_spec, sum_number
 
 
 class SiteSums:
@@ -81,7 +81,7 @@ class SiteSums:
             try:
                 return self._secure(request, asked)
             except (Refusal, MessageError):
-                self._store.close(request.run.encode(), request.server_round)
+                self._store.close(request.run.encode(), self._number(request))
                 raise
 
     def _exact(self, request: SumRequest, plan: QuantisationPlan) -> bytes:
@@ -131,7 +131,7 @@ class SiteSums:
     def _entered(self, spec: RoundSpec, asked: SumRelease) -> tuple[OpenRound, SecAggSite]:
         """A new round: refused here already where the site could not afford its release."""
         if self._ledger.stored(asked) is not None:
-            raise SecAggRefusal("replay", f"round {spec.server_round} was released before")
+            raise SecAggRefusal("replay", f"sum {spec.server_round} was released before")
         self._ledger.enforce(asked)
         site = SecAggSite(self._pins(), spec, RoundGate(self._store.last_rounds()))
         return OpenRound(spec.server_round, spec.participants, {}), site
@@ -174,11 +174,15 @@ class SiteSums:
 
         return self._ledger.released(asked, make)
 
+    def _number(self, request: SumRequest) -> int:
+        return sum_number(self._ledger.config, request.purpose, request.server_round)
+
     def _spec(self, request: SumRequest, plan: QuantisationPlan) -> RoundSpec:
         """The round as this site computes it; only who takes part is the server's word."""
         config = self._ledger.config
         try:
-            spec = round_spec(config, request.run, request.server_round, request.participants, plan)
+            number = self._number(request)
+            spec = round_spec(config, request.run, number, request.participants, plan)
             plan.check_round(spec)
         except (PrivacyError, MessageError) as error:
             raise SecAggRefusal("below_threshold", str(error)) from error

@@ -67,7 +67,11 @@ class SiteTraining:
     def measured(self, request: EvaluateRequest, splits: Sequence[UserSplit]) -> UserMetrics:
         """The exact metrics of each user at the request's stage."""
         recommender = loaded_recommender(
-            self._config, self._data.catalogue, request.adapter, request.item_prior
+            self._config,
+            self._data.catalogue,
+            request.adapter,
+            request.item_prior,
+            request.item_to_item,
         )
         return metrics_by_user(recommender, splits, request.stage)
 

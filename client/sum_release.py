@@ -10,13 +10,14 @@ from client.policy import SitePolicy
 from client.release import ReleasePlan, charge_sum, enforce_budget, stored_sum
 from client.site_data import SiteData
 from common.config import RunConfig
+from common.cooccurrence import cell_count
 from common.errors import PolicyRefusal
 from common.flat_adapter import size
 from common.message_records import Shapes
 from common.messages import SumRequest
-from common.release_record import COUNTS_TENSOR, ReleaseRecord
+from common.release_record import COOCCURRENCE_TENSOR, COUNTS_TENSOR, ReleaseRecord
 from common.secagg.quantisation import QuantisationPlan
-from common.sum_plan import popularity_plan, update_plan
+from common.sum_plan import cooccurrence_plan, popularity_plan, update_plan
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class SumLedger:
             shapes: the adapter's tensor shapes by name.
 
         Raises:
-            PolicyRefusal: the site is larger than the run's head-room was planned for.
+            PolicyRefusal: the site is larger than the run's head-room was planned for, or the
+                run counts no such thing.
         """
         config = self.config
         declared = self.data.declared(config.privacy.unit)
@@ -63,6 +65,9 @@ class SumLedger:
         names: tuple[str, ...] = (COUNTS_TENSOR,)
         if request.purpose == "popularity":
             plan = popularity_plan(config, len(self.data.catalogue))
+            event = plan.event(1.0)
+        elif request.purpose == "cooccurrence":
+            plan, names = self._pairs_plan(), (COOCCURRENCE_TENSOR,)
             event = plan.event(1.0)
         else:
             plan, names = update_plan(config, size(shapes)), tuple(sorted(shapes))
@@ -76,6 +81,15 @@ class SumLedger:
             max_grad_norm=plan.max_grad_norm,
         )
         return SumRelease(plan, release, names)
+
+    def _pairs_plan(self) -> QuantisationPlan:
+        model = self.config.model
+        if not model.item_to_item:
+            raise PolicyRefusal(
+                "model.item_to_item=false: this run counts no co-occurrence; set it to true"
+            )
+        cells = cell_count(len(self.data.catalogue), model.item_to_item_items)
+        return cooccurrence_plan(self.config, cells)
 
     def enforce(self, asked: SumRelease) -> None:
         """Hold the part against the policy and the budget; errors as `enforce_budget`."""

@@ -97,6 +97,19 @@ class ModelConfig(Section):
         description="history rows carry LoRA's gradient too, instead of the round's item table",
     )
     popularity_prior: bool = Field(True, description="release popularity once and use it")
+    item_to_item: bool = Field(
+        False, description="release co-occurrence of items once and mix it into the scores"
+    )
+    item_to_item_items: int = Field(
+        0, ge=0, le=4000, description="over so many of the most popular items; 0: all"
+    )
+    item_to_item_half_life: float = Field(
+        20.0, gt=0, description="of a pair's weight, in places between the two in the history"
+    )
+    item_to_item_ridge: float = Field(
+        4.0, gt=0, description="against the mean count of an item; without noise"
+    )
+    item_to_item_weight: float = Field(1.4, ge=0, description="beside the recommender's score")
 
 
 class PrivacyConfig(Section):
@@ -132,6 +145,9 @@ class PrivacyConfig(Section):
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
     negatives_per_unit: int = Field(200, ge=1, description="K, drawn inside the unit")
     popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
+    cooccurrence_noise_multiplier: float = Field(
+        2.0, gt=0, description="σ of the co-occurrence release"
+    )
     max_dropouts: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="distributed: sites that may vanish in a round; auto: a tenth"
     )

@@ -40,12 +40,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"model.dropout must be 0 in a private mode, got {config.model.dropout}; "
             "set model.dropout=0",
         )
-    if config.model.history_gradient and config.model.item_side == "head":
-        yield CrossFault(
-            ("model.history_gradient", "model.item_side"),
-            "model.history_gradient needs LoRA to be trained, got model.item_side=head; "
-            "set model.item_side=both or lora, or model.history_gradient=false",
-        )
+    yield from _model_faults(config)
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
             (mode, "evaluation.metrics"),
@@ -81,6 +76,22 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             ("federation.min_sites", "data.sites"),
             f"federation.min_sites must be at most data.sites={config.data.sites}, "
             f"got {federation.min_sites}; lower federation.min_sites",
+        )
+
+
+def _model_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """What parts of the model need of each other."""
+    if config.model.history_gradient and config.model.item_side == "head":
+        yield CrossFault(
+            ("model.history_gradient", "model.item_side"),
+            "model.history_gradient needs LoRA to be trained, got model.item_side=head; "
+            "set model.item_side=both or lora, or model.history_gradient=false",
+        )
+    if config.model.item_to_item and not config.model.popularity_prior:
+        yield CrossFault(
+            ("model.item_to_item", "model.popularity_prior"),
+            "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
+            "set model.popularity_prior=true, or model.item_to_item=false",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,10 +13,15 @@ from common.metrics import MetricSums
 from common.release_record import ReleaseRecord
 
 Stage = Literal["validation", "test"]
-SumPurpose = Literal["update", "popularity"]
+SumPurpose = Literal["update", "popularity", "cooccurrence"]
 SumStage = Literal["advertise", "share_keys", "mask_input", "sign_survivors", "unmask", "exact"]
 
 POPULARITY_ROUND = 0
+"""The round before training, of both statistics: popularity and co-occurrence."""
+
+
+def _no_weights() -> npt.NDArray[np.float32]:
+    return np.zeros(0, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,37 @@ class PopularityReply:
 
 
 @dataclass(frozen=True)
+class CooccurrenceRequest:
+    """The server asks a site to release its co-occurrence, once; the prior says of which items."""
+
+    run: str
+    config_sha256: str
+    item_prior: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CooccurrenceReply:
+    """A site's co-occurrence release.
+
+    Attributes:
+        cells: ``[N (N + 1) / 2]`` float32 (`common.cooccurrence`), noised unless mode is none.
+    """
+
+    site: str
+    config_sha256: str
+    cells: npt.NDArray[np.float32]
+    release: ReleaseRecord
+    declared_units: int
+
+
+@dataclass(frozen=True)
 class EvaluateRequest:
-    """The server asks a site to score its held-out targets with `adapter`."""
+    """The server asks a site to score its held-out targets with `adapter`.
+
+    Attributes:
+        item_to_item: ``[N (N + 1) / 2]`` weights between items (`common.item_to_item`), or
+            ``[0]`` where the run has none. Training does not read them and does not carry them.
+    """
 
     run: str
     server_round: int
@@ -79,6 +113,7 @@ class EvaluateRequest:
     adapter: Adapter
     item_prior: npt.NDArray[np.float32]
     stage: Stage
+    item_to_item: npt.NDArray[np.float32] = field(default_factory=_no_weights)
 
 
 @dataclass(frozen=True)
@@ -141,14 +176,15 @@ class SumRequest:
 
     Attributes:
         run: name of the run.
-        server_round: 0 for the popularity sum.
+        server_round: 0 for the sums before training.
         config_sha256: `RunConfig.sha256` of the server.
         purpose: what is summed.
         stage: of the protocol (`common.secagg.messages`); `exact` in mode `central`.
         participants: the invited sites, sorted.
         payload: the encoded message of the stage, empty where there is none.
         adapter: the global adapter where the stage trains, else empty.
-        item_prior: ``[V]`` where the stage trains and there is one, else ``[0]``.
+        item_prior: ``[V]`` where the stage trains or counts co-occurrence and there is one,
+            else ``[0]``.
     """
 
     run: str

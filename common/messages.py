@@ -7,8 +7,17 @@ configuration hash. Whatever is not as agreed raises `common.errors.MessageError
 
 from __future__ import annotations
 
+from common.cooccurrence_codecs import (
+    cells_payload,
+    decode_cooccurrence_reply,
+    decode_cooccurrence_request,
+    encode_cooccurrence_reply,
+    encode_cooccurrence_request,
+)
 from common.message_types import (
     POPULARITY_ROUND,
+    CooccurrenceReply,
+    CooccurrenceRequest,
     EnrolReply,
     EnrolRequest,
     EvaluateReply,
@@ -61,15 +70,19 @@ from common.sum_codecs import (
 )
 
 POPULARITY_QUERY = "query.popularity"
+COOCCURRENCE_QUERY = "query.cooccurrence"
 ENROL_QUERY = "query.enrol"
 SUM_QUERY = "query.sum"
 
 __all__ = [
+    "COOCCURRENCE_QUERY",
     "ENROL_QUERY",
     "POPULARITY_QUERY",
     "POPULARITY_ROUND",
     "RELEASING",
     "SUM_QUERY",
+    "CooccurrenceReply",
+    "CooccurrenceRequest",
     "EnrolReply",
     "EnrolRequest",
     "EvaluateReply",
@@ -85,6 +98,9 @@ __all__ = [
     "SumStage",
     "TrainReply",
     "TrainRequest",
+    "cells_payload",
+    "decode_cooccurrence_reply",
+    "decode_cooccurrence_request",
     "decode_enrol_reply",
     "decode_enrol_request",
     "decode_evaluate_reply",
@@ -97,6 +113,8 @@ __all__ = [
     "decode_sum_request",
     "decode_train_reply",
     "decode_train_request",
+    "encode_cooccurrence_reply",
+    "encode_cooccurrence_request",
     "encode_enrol_reply",
     "encode_enrol_request",
     "encode_evaluate_reply",

@@ -21,6 +21,13 @@ def popularity_event(config: RunConfig) -> GaussianEvent | None:
     return GaussianEvent(noise_multiplier=config.privacy.popularity_noise_multiplier)
 
 
+def cooccurrence_event(config: RunConfig) -> GaussianEvent | None:
+    """The one co-occurrence release of a private run, or None where there is none."""
+    if not (config.is_private and config.model.item_to_item):
+        return None
+    return GaussianEvent(noise_multiplier=config.privacy.cooccurrence_noise_multiplier)
+
+
 def round_event(config: RunConfig) -> SampledGaussianEvent | None:
     """What one round of training costs a site; None in mode `none`."""
     if not config.is_private:
@@ -52,8 +59,8 @@ def noise_multiplier(config: RunConfig) -> float:
 
 
 def beside_training(config: RunConfig) -> tuple[PrivacyEvent, ...]:
-    """All that a site releases in the run but its updates: popularity and private metrics."""
-    events = (popularity_event(config), all_metrics_event(config))
+    """All that a site releases in the run but its updates: statistics and private metrics."""
+    events = (popularity_event(config), cooccurrence_event(config), all_metrics_event(config))
     return tuple(event for event in events if event is not None)
 
 
@@ -71,7 +78,16 @@ def _calibrated(config: RunConfig) -> float:
 
 def popularity_deviation(config: RunConfig, sites: int) -> float:
     """Standard deviation of the noise in the sum over `sites` sites' popularity."""
-    event = popularity_event(config)
+    return _deviation(popularity_event(config), config, sites)
+
+
+def cooccurrence_deviation(config: RunConfig, sites: int) -> float:
+    """Standard deviation of the noise in each cell of the sum over `sites` sites."""
+    return _deviation(cooccurrence_event(config), config, sites)
+
+
+def _deviation(event: GaussianEvent | None, config: RunConfig, sites: int) -> float:
+    """Of the noise in a sum of norm-1 units over `sites` sites; 0 without noise."""
     if event is None:
         return 0.0
     shares = sites / config.min_honest if config.privacy.mode == "distributed" else sites

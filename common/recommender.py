@@ -1,8 +1,9 @@
 """The recommender: item tower, user tower, on-site text similarity and item prior.
 
 score(user, item) = head(user's history, item) + similarity of the item's text to the
-user's recent items + weight · popularity prior. Histories stay at the site; texts, the
-whitening and the prior are public.
+user's recent items + weight · popularity prior, and, outside training, what the item-to-item
+component adds. Histories stay at the site; texts, the whitening, the prior and the component
+are public.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from transformers import BertModel
 from common.bilinear_head import ItemRows
 from common.config import ModelConfig
 from common.frozen_prefix import FrozenPrefix
+from common.item_to_item import ItemToItem
 from common.item_tower import ItemTower
 from common.lag_profiles import HALF_LIVES, lag_weights
 from common.objectives import OBJECTIVES
@@ -72,6 +74,7 @@ class Recommender(nn.Module):
         self.set_item_prior(self.item_prior)
         self._table: torch.Tensor | None = None
         self._table_lora = ""
+        self._item_to_item: ItemToItem | None = None
         self._objective = OBJECTIVES[config.objective]
 
     @property
@@ -109,6 +112,10 @@ class Recommender(nn.Module):
         """Sets the popularity prior ``[V]`` that the server made of the sites' releases."""
         self.item_prior = prior.to(self.device)
         self.head.set_item_prior(self.item_prior)
+
+    def set_item_to_item(self, component: ItemToItem | None) -> None:
+        """Sets what `score_all` mixes in; training never sees it."""
+        self._item_to_item = component
 
     def table(self) -> torch.Tensor:
         """Whitened text vectors ``[V, d]`` under the current adapter, without gradient."""
@@ -214,7 +221,10 @@ class Recommender(nn.Module):
         catalogue = ItemRows(candidates, torch.arange(len(table), device=self.device)[None])
         scores: torch.Tensor = self.head(ItemRows(history, items), weights, catalogue)
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
-        return (scores + terms)[:, 0].float()
+        total = (scores + terms)[:, 0].float()
+        if self._item_to_item is not None:
+            total += torch.from_numpy(self._item_to_item.scores(histories)).to(self.device)
+        return total
 
 
 def _rescaled(live: torch.Tensor, still: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

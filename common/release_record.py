@@ -17,10 +17,11 @@ from common.errors import PrivacyError
 from common.privacy_events import event_from_dict, event_to_dict
 from common.unit_texts import PrivacyUnit
 
-ReleaseKind = Literal["update", "popularity", "metrics"]
+ReleaseKind = Literal["update", "popularity", "cooccurrence", "metrics"]
 Mechanism = Literal["gaussian", "sampled_gaussian", "discrete_gaussian", "none", "exact_lab_only"]
 
 COUNTS_TENSOR = "counts"
+COOCCURRENCE_TENSOR = "cooccurrence"
 
 
 class ReleaseRecord(BaseModel):
@@ -29,7 +30,7 @@ class ReleaseRecord(BaseModel):
     Attributes:
         site: name of the site that released.
         run: name of the run, as in the run's folder.
-        server_round: round of the release, 0 for the popularity release.
+        server_round: round of the release, 0 for the releases before training.
         kind: what was released.
         mode: `privacy.mode` that the site applied.
         mechanism: mechanism that was run; `discrete_gaussian` noises the sum over all sites

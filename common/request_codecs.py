@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 from flwr.app import ConfigRecord, RecordDict
 
 from common.errors import MessageError
@@ -21,7 +22,9 @@ from common.message_types import EvaluateRequest, PopularityRequest, Stage, Trai
 
 _ADAPTER = "adapter"
 _PRIOR = "item_prior"
+_WEIGHTS = "item_to_item"
 _ARRAYS = (_ADAPTER, _PRIOR)
+_NO_WEIGHTS = np.zeros(0, dtype=np.float32)
 
 
 def encode_popularity_request(request: PopularityRequest) -> RecordDict:
@@ -84,6 +87,8 @@ def encode_evaluate_request(request: EvaluateRequest) -> RecordDict:
         "stage": request.stage,
     }
     arrays = {_ADAPTER: request.adapter, _PRIOR: {_PRIOR: request.item_prior}}
+    if len(request.item_to_item):
+        arrays[_WEIGHTS] = {_WEIGHTS: request.item_to_item}
     return write_record("evaluate_request", meta, arrays)
 
 
@@ -92,7 +97,9 @@ def decode_evaluate_request(
 ) -> EvaluateRequest:
     """Reads an evaluate request; arguments and errors as in `decode_train_request`."""
     fields = ("run", "server_round", "config_sha256", "stage")
-    meta = read_meta(content, "evaluate_request", fields, _ARRAYS)
+    weighted = _WEIGHTS in content.array_records
+    arrays = (*_ARRAYS, _WEIGHTS) if weighted else _ARRAYS
+    meta = read_meta(content, "evaluate_request", fields, arrays)
     stage = read(meta, "stage", str)
     if stage not in ("validation", "test"):
         raise MessageError(f"stage must be validation or test, got {stage[:40]!a}")
@@ -103,6 +110,7 @@ def decode_evaluate_request(
         adapter=read_arrays(content.array_records[_ADAPTER], shapes),
         item_prior=read_vector(content, _PRIOR, _PRIOR),
         stage=cast(Stage, stage),
+        item_to_item=read_vector(content, _WEIGHTS, _WEIGHTS) if weighted else _NO_WEIGHTS,
     )
 
 

@@ -5,7 +5,8 @@
 ``rounds.jsonl``      one object per server round
 ``releases.jsonl``    one object per release of a site
 ``ledgers/SITE.json`` the export of a site's ledger
-``adapter/``          the trained adapter: ``adapter.safetensors`` and its description
+``adapter/``          the trained adapter: ``adapter.safetensors`` and its description;
+                      ``item_to_item.safetensors`` where the scores mix it in
 ``checkpoint/``       everything that is needed to resume, in one file
 ``metrics.json``      what the evaluation found; other ``*.json`` by `write_json`
 ====================  =====================================================================
@@ -46,6 +47,7 @@ from common.schema_version import (
 from common.tensor_files import Tensors, tensors_to_bytes
 
 CONFIG_FILE = "config.toml"
+ITEM_TO_ITEM_FILE = "item_to_item.safetensors"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -201,6 +203,25 @@ class RunFolder:
             RunFolderError: the file is missing, damaged or of another version.
         """
         return read_versioned_tensors(self.path / "adapter" / "adapter.safetensors")
+
+    def write_item_to_item(self, tensors: Tensors, metadata: Mapping[str, str]) -> None:
+        """Write what the scores mix in beside the adapter (`common.item_to_item`).
+
+        Args:
+            tensors: `items` ``[N]`` and `weights` ``[N (N + 1) / 2]``.
+            metadata: plain text by name; it travels inside the file.
+        """
+        content = tensors_to_bytes(tensors, versioned_text(metadata))
+        write_bytes(self._folder("adapter") / ITEM_TO_ITEM_FILE, content)
+
+    def read_item_to_item(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return what `write_item_to_item` wrote; empty where the run has no such component.
+
+        Raises:
+            RunFolderError: the file is damaged or of another version.
+        """
+        path = self.path / "adapter" / ITEM_TO_ITEM_FILE
+        return read_versioned_tensors(path)[0] if path.is_file() else {}
 
     def write_checkpoint(self, tensors: Tensors, state: Mapping[str, object]) -> None:
         """Write all that is needed to resume, in one file that is replaced as a whole.

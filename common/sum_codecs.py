@@ -45,6 +45,7 @@ MAX_ITEMS = 10_000_000
 
 _ADAPTER = "adapter"
 _PRIOR = "item_prior"
+_NO_PRIOR = np.zeros(0, dtype=np.float32)
 _KEY = re.compile(r"[0-9a-f]{64}")
 _SUM_FIELDS = ("run", "server_round", "config_sha256", "purpose", "stage", "participants")
 
@@ -91,7 +92,7 @@ def decode_enrol_reply(content: RecordDict, *, config_sha256: str) -> EnrolReply
 
 
 def encode_sum_request(request: SumRequest) -> RecordDict:
-    """The record of a sum request; adapter and prior travel where the stage trains."""
+    """The record of a sum request; adapter and prior travel where the site works with them."""
     meta: dict[str, Scalar] = {
         "run": request.run,
         "server_round": request.server_round,
@@ -101,9 +102,11 @@ def encode_sum_request(request: SumRequest) -> RecordDict:
         "participants": list(request.participants),
         "payload": request.payload,
     }
-    arrays: dict[str, Adapter] = {}
-    if _trains(request.purpose, request.stage):
-        arrays = {_ADAPTER: request.adapter, _PRIOR: {_PRIOR: request.item_prior}}
+    arrays: dict[str, Adapter] = {
+        _ADAPTER: request.adapter,
+        _PRIOR: {_PRIOR: request.item_prior},
+    }
+    arrays = {name: arrays[name] for name in _carried(request.purpose, request.stage)}
     return write_record("sum_request", meta, arrays)
 
 
@@ -118,19 +121,18 @@ def decode_sum_request(content: RecordDict, *, config_sha256: str, shapes: Shape
     Raises:
         MessageError: Keys, types, shapes, sizes or the configuration differ.
     """
-    trains = _ADAPTER in content.array_records
-    arrays = (_ADAPTER, _PRIOR) if trains else ()
+    arrays = tuple(name for name in (_ADAPTER, _PRIOR) if name in content.array_records)
     meta = read_meta(content, "sum_request", (*_SUM_FIELDS, "payload"), arrays)
     purpose, stage = read(meta, "purpose", str), read(meta, "stage", str)
     if purpose not in get_args(SumPurpose) or stage not in get_args(SumStage):
         raise MessageError(f"no sum has purpose {purpose[:40]!a} and stage {stage[:40]!a}")
-    if trains != _trains(purpose, stage):
-        must = "no adapter" if trains else "an adapter"
+    due = _carried(purpose, stage)
+    if arrays != due:
+        must = " and ".join(due) or "no arrays"
         raise MessageError(f"stage {stage} of a sum of purpose {purpose} must carry {must}")
     server_round = read(meta, "server_round", int)
-    if server_round < 0 or (server_round == 0) != (purpose == "popularity"):
+    if server_round < 0 or (server_round == 0) != (purpose != "update"):
         raise MessageError(f"server_round {server_round} does not fit purpose {purpose}")
-    prior = read_vector(content, _PRIOR, _PRIOR) if trains else np.zeros(0, dtype=np.float32)
     return SumRequest(
         run=read_run(meta),
         server_round=server_round,
@@ -139,8 +141,8 @@ def decode_sum_request(content: RecordDict, *, config_sha256: str, shapes: Shape
         stage=cast(SumStage, stage),
         participants=_participants(meta),
         payload=read_payload(meta, MAX_PAYLOAD),
-        adapter=read_arrays(content.array_records[_ADAPTER], shapes) if trains else {},
-        item_prior=prior,
+        adapter=read_arrays(content.array_records[_ADAPTER], shapes) if _ADAPTER in due else {},
+        item_prior=read_vector(content, _PRIOR, _PRIOR) if _PRIOR in due else _NO_PRIOR,
     )
 
 
@@ -186,8 +188,11 @@ def decode_sum_reply(content: RecordDict, *, asked: SumRequest, limit: int) -> S
     return SumReply(site, asked.server_round, asked.config_sha256, asked.stage, payload, release)
 
 
-def _trains(purpose: str, stage: str) -> bool:
-    return purpose == "update" and stage in RELEASING
+def _carried(purpose: str, stage: str) -> tuple[str, ...]:
+    """What a site needs at this stage to make its part."""
+    if stage not in RELEASING:
+        return ()
+    return {"update": (_ADAPTER, _PRIOR), "cooccurrence": (_PRIOR,)}.get(purpose, ())
 
 
 def _participants(meta: ConfigRecord) -> tuple[str, ...]:

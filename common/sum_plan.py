@@ -32,14 +32,31 @@ def popularity_plan(config: RunConfig, items: int) -> QuantisationPlan:
     return _plan(config, items, max_grad_norm=1.0, sigma=sigma, rounds=1)
 
 
+def cooccurrence_plan(config: RunConfig, cells: int) -> QuantisationPlan:
+    """The plan of the co-occurrence sum over a triangle of `cells`; a unit's norm is 1."""
+    sigma = config.privacy.cooccurrence_noise_multiplier
+    return _plan(config, cells, max_grad_norm=1.0, sigma=sigma, rounds=1)
+
+
+def sum_number(config: RunConfig, purpose: str, server_round: int) -> int:
+    """The number of a sum within its run; a site enters each once, in rising order.
+
+    Popularity and co-occurrence are both of round 0, so that training's sums count from 2 where
+    there are two of them.
+    """
+    if purpose == "cooccurrence":
+        return 1
+    return server_round + int(config.model.item_to_item and server_round > 0)
+
+
 def round_spec(
     config: RunConfig,
     run: str,
-    server_round: int,
+    number: int,
     participants: Sequence[str],
     plan: QuantisationPlan,
 ) -> RoundSpec:
-    """One round of secure aggregation among `participants`, sorted.
+    """One round of secure aggregation, with its `sum_number`, among `participants`, sorted.
 
     Raises:
         PrivacyError: so few sites that the noise of those certain to stay falls short.
@@ -47,7 +64,7 @@ def round_spec(
     """
     return RoundSpec(
         run=run.encode(),
-        server_round=server_round,
+        server_round=number,
         config_hash=bytes.fromhex(config.sha256()),
         participants=tuple(participants),
         max_dropouts=dropouts_among(config, len(participants)),

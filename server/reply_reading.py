@@ -14,6 +14,7 @@ from flwr.app import Message, RecordDict
 from common.errors import MessageError
 from common.messages import (
     POPULARITY_ROUND,
+    CooccurrenceReply,
     EnrolReply,
     EvaluateReply,
     NoisedMetricsReply,
@@ -22,6 +23,7 @@ from common.messages import (
     SumReply,
     SumRequest,
     TrainReply,
+    decode_cooccurrence_reply,
     decode_enrol_reply,
     decode_evaluate_reply,
     decode_noised_metrics_reply,
@@ -40,6 +42,7 @@ Reply = TypeVar(
     "Reply",
     TrainReply,
     PopularityReply,
+    CooccurrenceReply,
     EvaluateReply,
     NoisedMetricsReply,
     EnrolReply,
@@ -80,6 +83,16 @@ class ReplyReader:
 
         def decode(content: RecordDict) -> PopularityReply:
             return decode_popularity_reply(content, run=self.run, config_sha256=self.config_sha256)
+
+        return self._read(message, POPULARITY_ROUND, decode)
+
+    def cooccurrence(self, message: Message, cells: int) -> CooccurrenceReply | SiteRound:
+        """Reads the reply to a co-occurrence request, of `cells` cells."""
+
+        def decode(content: RecordDict) -> CooccurrenceReply:
+            return decode_cooccurrence_reply(
+                content, run=self.run, config_sha256=self.config_sha256, cells=cells
+            )
 
         return self._read(message, POPULARITY_ROUND, decode)
 

@@ -9,13 +9,16 @@ import numpy.typing as npt
 from flwr.app import ConfigRecord
 from flwr.serverapp.grid import Grid
 
+from common.cooccurrence import cell_count
 from common.errors import FederationError
+from common.flat_adapter import Floats
 from common.item_prior import item_prior_from_counts
 from common.message_records import write_arrays
 from common.messages import POPULARITY_ROUND, Stage
 from common.metrics_plan import stages_due
 from common.noise_plan import popularity_deviation
 from common.progress import ProgressListener
+from server.cooccurrence import weights_of
 from server.participants import count
 from server.round_record import (
     EvaluationOutcome,
@@ -50,6 +53,8 @@ def run_rounds(
         _enrol(grid, strategy, records, summed)
     if config.model.popularity_prior:
         release_popularity(grid, strategy, records, listener, summed)
+    if config.model.item_to_item:
+        release_cooccurrence(grid, strategy, records, listener, summed)
     for server_round in range(1, config.federation.rounds + 1):
         clock = RoundClock()
         listener.round_started(server_round)
@@ -130,6 +135,40 @@ def release_popularity(
         raise too_few_sites(outcome, POPULARITY_ROUND, strategy.least_sites)
     deviation = popularity_deviation(strategy.config, outcome.ok)
     strategy.item_prior = item_prior_from_counts(counts, deviation)
+
+
+def release_cooccurrence(
+    grid: Grid,
+    strategy: FederatedAdapters,
+    records: RunRecords,
+    listener: ProgressListener,
+    summed: SummedSteps | None = None,
+) -> None:
+    """Asks for the co-occurrence of items once and keeps the weights (round 0, its second line).
+
+    Raises:
+        ConfigError: The catalogue is too large for all of its pairs; nobody was asked.
+        FederationError: Fewer than `federation.min_sites` good replies; recorded before.
+    """
+    config, clock, items = strategy.config, RoundClock(), len(strategy.item_prior)
+    cells = cell_count(items, config.model.item_to_item_items)
+    listener.message("asking for the co-occurrence release")
+    total: Floats | None
+    with records.releases_of(strategy):
+        if summed is not None:
+            total = summed.cooccurrence(grid, cells)
+        else:
+            messages = strategy.configure_cooccurrence(grid)
+            timeout = config.federation.round_deadline_s
+            replies = grid.send_and_receive(messages, timeout=timeout)
+            total = strategy.aggregate_cooccurrence(replies, cells)
+    outcome = strategy.outcome
+    records.write_round(_record(strategy, POPULARITY_ROUND, clock, outcome, {}))
+    if total is None or outcome.ok < strategy.least_sites:
+        least = strategy.least_sites
+        raise too_few_sites(outcome, POPULARITY_ROUND, least, statistic="co-occurrence")
+    strategy.item_to_item = weights_of(total, config, items, outcome.ok)
+    records.write_item_to_item(strategy)
 
 
 def wait_for_sites(grid: Grid, sites: int, deadline_s: float) -> None:

@@ -55,9 +55,14 @@ class RoundOutcome:
         return sum(site.status == "ok" for site in self.sites)
 
 
-def too_few_sites(outcome: RoundOutcome, server_round: int, min_sites: int) -> FederationError:
+def too_few_sites(
+    outcome: RoundOutcome,
+    server_round: int,
+    min_sites: int,
+    statistic: str = "popularity",
+) -> FederationError:
     """The error that ends a run, with the first fault as an example."""
-    asked = "the popularity release" if server_round == 0 else f"round {server_round}"
+    asked = f"the {statistic} release" if server_round == 0 else f"round {server_round}"
     faults = [site for site in outcome.sites if site.status != "ok"]
     example = f" (first fault, {faults[0].site}: {faults[0].reason})" if faults else ""
     example = f" ({outcome.fault})" if outcome.fault else example
@@ -84,11 +89,11 @@ class EvaluationOutcome:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One line of ``rounds.jsonl``; round 0 is the popularity release.
+    """One line of ``rounds.jsonl``; round 0 has one for each release before training.
 
     Attributes:
         run: name of the run, as in its releases.
-        server_round: 0 for the popularity release, else 1, 2, ….
+        server_round: 0 for a release before training, else 1, 2, ….
         started_at: UTC, ISO 8601.
         seconds: wall-clock time of the round, its evaluation included.
         sites: every site that was asked, sorted by name.

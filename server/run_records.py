@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from common.adapters import Adapter
 from common.config import RunConfig
+from common.cooccurrence import related_items
 from common.errors import RunFolderError
 from common.run_folder import CONFIG_FILE, RunFolder
 from server.round_record import RoundRecord
@@ -71,8 +72,18 @@ class RunRecords:
         }
         self.folder.write_adapter(adapter, metadata)
 
+    def write_item_to_item(self, strategy: FederatedAdapters) -> None:
+        """Writes the weights between items, and which items they are between."""
+        model, prior = self.config.model, strategy.item_prior
+        items = related_items(prior, len(prior), model.item_to_item_items)
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "items": items, "weights": strategy.item_to_item
+        }  # fmt: skip
+        metadata = {"run": self.run, "config_sha256": self.config.sha256()}
+        self.folder.write_item_to_item(tensors, metadata)
+
     def write_checkpoint(self, strategy: FederatedAdapters, server_round: int) -> None:
-        """Replaces the checkpoint: adapter, item prior, and the optimiser's moments."""
+        """Replaces the checkpoint: adapter, statistics, and the optimiser's moments."""
         state = strategy.state
         tensors: dict[str, npt.NDArray[Any]] = {
             **{f"adapter/{name}": array for name, array in strategy.adapter.items()},
@@ -80,6 +91,8 @@ class RunRecords:
             **{f"second/{name}": array for name, array in state.second.items()},
             "item_prior": strategy.item_prior,
         }
+        if len(strategy.item_to_item):
+            tensors["item_to_item"] = strategy.item_to_item
         values = {
             "run": self.run,
             "server_round": server_round,

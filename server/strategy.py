@@ -21,14 +21,18 @@ from flwr.serverapp.strategy import Strategy
 from common.adapters import Adapter, all_finite, shapes
 from common.config import RunConfig
 from common.errors import FederationError
+from common.flat_adapter import Floats
 from common.message_records import read_arrays, write_arrays
 from common.messages import (
+    COOCCURRENCE_QUERY,
     POPULARITY_QUERY,
+    CooccurrenceRequest,
     EvaluateRequest,
     PopularityRequest,
     Stage,
     TrainReply,
     TrainRequest,
+    encode_cooccurrence_request,
     encode_evaluate_request,
     encode_popularity_request,
     encode_train_request,
@@ -37,6 +41,7 @@ from common.metrics_plan import metrics_event
 from common.progress import ProgressListener
 from common.release_record import ReleaseRecord
 from server.aggregation import WeightedSum, l2_norm
+from server.cooccurrence import sum_cells
 from server.metric_means import exact_means, noised_means
 from server.participants import participants
 from server.popularity import sum_counts
@@ -57,7 +62,8 @@ class FederatedAdapters(Strategy):
         adapter: the global adapter after the last aggregated round.
         state: the server optimiser's state.
         item_prior: ``[V]``, or ``[0]`` when the run has none.
-        outcome: what came back of the last question (popularity or train).
+        item_to_item: the triangle of weights between items, or ``[0]`` when the run has none.
+        outcome: what came back of the last question (popularity, co-occurrence or train).
         evaluation: what came back of the last evaluation.
         fault: why the run cannot go on after the last round, if it cannot.
         reader: reads all replies of the run.
@@ -79,6 +85,7 @@ class FederatedAdapters(Strategy):
         self.adapter = adapter
         self.state = OptimizerState()
         self.item_prior: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)
+        self.item_to_item: npt.NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self.outcome = RoundOutcome(())
         self.evaluation = EvaluationOutcome(None, RoundOutcome(()))
         self.fault: FederationError | None = None
@@ -106,6 +113,17 @@ class FederatedAdapters(Strategy):
         counts, outcome = sum_counts(self._heard(replies, 0), self.reader)
         self.outcome = self._with_missing(outcome)
         return counts
+
+    def configure_cooccurrence(self, grid: Grid) -> Iterable[Message]:
+        """Asks the sites that were asked for popularity for their co-occurrence of items."""
+        request = CooccurrenceRequest(self.run, self._sha256, self.item_prior)
+        return self._ask(grid, encode_cooccurrence_request(request), COOCCURRENCE_QUERY, 0)
+
+    def aggregate_cooccurrence(self, replies: Iterable[Message], cells: int) -> Floats:
+        """Sums the good replies' cells ``[N (N + 1) / 2]``; `outcome` tells of all."""
+        summed, outcome = sum_cells(self._heard(replies, 0), self.reader, cells)
+        self.outcome = self._with_missing(outcome)
+        return summed
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -161,6 +179,7 @@ class FederatedAdapters(Strategy):
             read_arrays(arrays, self.reader.shapes),
             self.item_prior,
             self._stage,
+            self.item_to_item,
         )
         content = encode_evaluate_request(request)
         return self._ask(grid, content, MessageType.EVALUATE, server_round)

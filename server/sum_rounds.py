@@ -35,7 +35,7 @@ from common.secagg.messages import (
     UnmaskShares,
 )
 from common.secagg.quantisation import QuantisationPlan, dequantise
-from common.sum_plan import round_spec
+from common.sum_plan import round_spec, sum_number
 from server.reply_reading import ReplyReader
 from server.roster import Roster, enrolled
 from server.round_record import RoundOutcome, SiteRound
@@ -129,7 +129,8 @@ class SumRounds:
     ) -> tuple[Floats, RoundOutcome]:
         """The five stages of `common.secagg.messages`."""
         names = template.participants
-        spec = round_spec(self._config, template.run, template.server_round, names, plan)
+        number = sum_number(self._config, template.purpose, template.server_round)
+        spec = round_spec(self._config, template.run, number, names, plan)
         plan.check_round(spec)
         identities = {name: self.roster.members[name].identity for name in names}
         server = SecAggCoordinator(spec, identities)

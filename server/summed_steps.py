@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from flwr.serverapp.grid import Grid
 
@@ -10,10 +12,10 @@ from common.config import RunConfig
 from common.errors import FederationError, PrivacyError
 from common.flat_adapter import Floats, size, unflatten
 from common.message_records import Shapes
-from common.messages import POPULARITY_ROUND, SumRequest
+from common.messages import POPULARITY_ROUND, SumPurpose, SumRequest
 from common.progress import ProgressListener
 from common.step_size import learning_rate, lora_learning_rate
-from common.sum_plan import dropouts_among, popularity_plan, update_plan
+from common.sum_plan import cooccurrence_plan, dropouts_among, popularity_plan, update_plan
 from server.round_record import too_few_sites
 from server.strategy import FederatedAdapters
 from server.sum_rounds import SumRounds
@@ -38,8 +40,18 @@ class SummedSteps:
     def popularity(self, grid: Grid) -> Floats | None:
         """The noised popularity counts ``[V]`` summed over all sites; None if abandoned."""
         plan = popularity_plan(self._strategy.config, self._sums.roster.items)
-        request = self._request(POPULARITY_ROUND)
+        request = self._request(POPULARITY_ROUND, "popularity")
         total, self._strategy.outcome = self._sums.add_up(grid, request, plan)
+        return total
+
+    def cooccurrence(self, grid: Grid, cells: int) -> Floats | None:
+        """The noised co-occurrence ``[cells]`` summed over all sites; None if abandoned."""
+        strategy = self._strategy
+        plan = cooccurrence_plan(strategy.config, cells)
+        request = replace(
+            self._request(POPULARITY_ROUND, "cooccurrence"), item_prior=strategy.item_prior
+        )
+        total, strategy.outcome = self._sums.add_up(grid, request, plan)
         return total
 
     def train(self, grid: Grid, server_round: int) -> bool:
@@ -52,7 +64,12 @@ class SummedSteps:
         strategy = self._strategy
         shapes = strategy.reader.shapes
         plan = update_plan(strategy.config, size(shapes))
-        total, outcome = self._sums.add_up(grid, self._request(server_round), plan)
+        request = replace(
+            self._request(server_round, "update"),
+            adapter=strategy.adapter,
+            item_prior=strategy.item_prior,
+        )
+        total, outcome = self._sums.add_up(grid, request, plan)
         strategy.outcome = outcome
         if total is None:
             if not self._can_go_on():
@@ -61,18 +78,18 @@ class SummedSteps:
         expected = self._sums.declared_units(outcome) * strategy.config.privacy.sample_rate
         return strategy.step(update_of_sum(total, shapes, strategy.config, server_round, expected))
 
-    def _request(self, server_round: int) -> SumRequest:
+    def _request(self, server_round: int, purpose: SumPurpose) -> SumRequest:
         strategy = self._strategy
         return SumRequest(
             run=strategy.run,
             server_round=server_round,
             config_sha256=strategy.reader.config_sha256,
-            purpose="update" if server_round else "popularity",
+            purpose=purpose,
             stage="advertise",
             participants=(),
             payload=b"",
-            adapter=strategy.adapter if server_round else {},
-            item_prior=strategy.item_prior if server_round else np.zeros(0, dtype=np.float32),
+            adapter={},
+            item_prior=np.zeros(0, dtype=np.float32),
         )
 
     def _can_go_on(self) -> bool:

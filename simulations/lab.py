@@ -18,13 +18,15 @@ from common.progress import ProgressListener, SilentListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baseline_rows import baseline_rows
+from simulations.companion_plans import TIME_CUT
 from simulations.companion_rows import CompanionOutcome, companion_outcomes, fairness_beside
 from simulations.comparison.per_user_file import keep_users
 from simulations.evaluation.full_ranking import evaluate_scorer
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, MetricsFile, RunCost, build_metrics
 from simulations.report.protocol_records import sampled_record, time_cut_record
-from simulations.run_scorer import item_prior, run_scorer, scorer_of
+from simulations.run_scorer import run_scorer, scorer_of
+from simulations.run_statistics import run_statistics
 
 TUNED = (
     "Scenario settings (learning rates, rounds, head, shares of ε) were chosen on "
@@ -77,14 +79,22 @@ def examine(
         for outcome in companion_outcomes(config, folder, dataset, splits, hears):
             outcomes.append(outcome)
     finally:  # the run's own result is never lost, and neither is a companion that is over
-        rows = [model, *_beside(outcomes), *others]
-        keep_users(folder.path, data, dataset.name, splits, rows)
+        rows = _same_users([model, *others], outcomes)
         exact = _metrics(config, dataset, splits, rows, outcomes, cost)
+        keep_users(folder.path, data, dataset.name, splits, rows)
         folder.write_json("metrics.json", exact.model_dump(mode="json"))
     shown = fairness_beside(exact, config, folder, dataset, hears)
     metrics = shown.model_dump(mode="json")
     folder.write_json("metrics.json", metrics)
     return metrics
+
+
+def _same_users(
+    own: Sequence[EvaluatedRow], outcomes: Sequence[CompanionOutcome]
+) -> list[EvaluatedRow]:
+    """The model, its companions on the same split, and then the other rows."""
+    beside = [o.rows[0] for o in outcomes if o.rows and o.record.name != TIME_CUT]
+    return [own[0], *beside, *own[1:]]
 
 
 def _metrics(
@@ -95,8 +105,8 @@ def _metrics(
     outcomes: Sequence[CompanionOutcome],
     cost: RunCost,
 ) -> MetricsFile:
-    """The contents of ``metrics.json``: the model, its companions, and then the other rows."""
-    in_time = next((each for each in outcomes if each.rows and _is_time_cut(each)), None)
+    """The contents of ``metrics.json``."""
+    in_time = next((o for o in outcomes if o.rows and o.record.name == TIME_CUT), None)
     resamples, seed = config.evaluation.bootstrap_resamples, config.data.seed
     items = len(dataset.catalogue)
     return build_metrics(
@@ -116,15 +126,6 @@ def _metrics(
         resamples=resamples,
         seed=seed,
     )
-
-
-def _beside(outcomes: Sequence[CompanionOutcome]) -> list[EvaluatedRow]:
-    """The rows of companions that were evaluated on the run's own users and targets."""
-    return [each.rows[0] for each in outcomes if each.rows and not _is_time_cut(each)]
-
-
-def _is_time_cut(outcome: CompanionOutcome) -> bool:
-    return outcome.record.name == "time_cut"
 
 
 def write_run_peft(config: RunConfig, folder: RunFolder, catalogue: Catalogue) -> None:
@@ -155,10 +156,10 @@ def _start_row(
     config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
 ) -> EvaluatedRow:
     """The same model before the first round: what training added, and what it did not."""
-    scorer = scorer_of(recommender, initial_adapter(config), item_prior(folder))
+    scorer = scorer_of(recommender, initial_adapter(config), run_statistics(folder))
     return EvaluatedRow(
         name="fedrec before training",
         kind="ablation",
         metrics=evaluate_scorer(scorer, splits, "test"),
-        note="frozen BERT, untrained head, the run's own popularity prior",
+        note="frozen BERT, untrained head, the run's own statistics of items",
     )

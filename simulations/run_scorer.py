@@ -1,4 +1,4 @@
-"""A finished run as a scorer: its recommender with the run's adapter and prior loaded."""
+"""A finished run as a scorer: its recommender with the run's adapter and statistics loaded."""
 
 from __future__ import annotations
 
@@ -9,27 +9,22 @@ from common.loaded_recommender import load_round
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.evaluation.full_ranking import Scorer
+from simulations.run_statistics import RunStatistics, run_statistics
 
 
 def scorer_of(
     recommender: Recommender,
     adapter: dict[str, npt.NDArray[np.float32]],
-    item_prior: npt.NDArray[np.float32],
+    statistics: RunStatistics,
 ) -> Scorer:
-    """The recommender as a scorer, with `adapter` and prior ``[V]`` (or ``[0]``) loaded.
+    """The recommender as a scorer, with `adapter` and a run's statistics of items loaded.
 
     On an accelerator the scores stay there to be ranked.
     """
-    load_round(recommender, adapter, item_prior)
+    load_round(recommender, adapter, *statistics)
     return recommender.score_all if recommender.device.type == "cpu" else recommender.scores
 
 
 def run_scorer(recommender: Recommender, folder: RunFolder) -> Scorer:
-    """The recommender as a scorer, with the adapter and prior of the run in `folder` loaded."""
-    return scorer_of(recommender, folder.read_adapter()[0], item_prior(folder))
-
-
-def item_prior(folder: RunFolder) -> npt.NDArray[np.float32]:
-    """The prior ``[V]`` that the run used, from its checkpoint; ``[0]`` where none was."""
-    tensors, _ = folder.read_checkpoint()
-    return np.asarray(tensors["item_prior"], dtype=np.float32)
+    """The recommender as a scorer, with what the run in `folder` has loaded."""
+    return scorer_of(recommender, folder.read_adapter()[0], run_statistics(folder))

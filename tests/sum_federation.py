@@ -19,6 +19,7 @@ from client.app import app as client_app
 from client.site_ledger import SiteLedger
 from client.site_setup import ledger_of
 from common.config import DataConfig, FederationConfig, ModelConfig, PrivacyConfig, RunConfig
+from common.cooccurrence import cell_count
 from common.flat_adapter import Floats, size
 from common.initial_adapter import adapter_shapes, initial_adapter
 from common.message_records import META
@@ -33,7 +34,7 @@ from common.secagg.messages import (
 )
 from common.secagg.modular import Residues
 from common.secagg.quantisation import QuantisationPlan
-from common.sum_plan import popularity_plan, round_spec, update_plan
+from common.sum_plan import cooccurrence_plan, popularity_plan, round_spec, update_plan
 from server.reply_reading import ReplyReader
 from server.round_record import RoundOutcome
 from server.secagg_coordinator import SecAggCoordinator
@@ -128,13 +129,17 @@ class SumFederation:
     def enrol(self) -> RoundOutcome:
         return self.sums.enrol(self.grid)
 
-    def add_up(self, server_round: int = 0) -> tuple[Floats | None, RoundOutcome]:
+    def add_up(self, server_round: int = 0, **changed: Any) -> tuple[Floats | None, RoundOutcome]:
         request = self.request("site-0000", "advertise", server_round=server_round)
+        request = replace(request, **changed)
         return self.sums.add_up(self.grid, replace(request, participants=()), self.plan(request))
 
     def plan(self, request: SumRequest) -> QuantisationPlan:
         if request.purpose == "popularity":
             return popularity_plan(self.config, self.sums.roster.items or ITEMS)
+        if request.purpose == "cooccurrence":
+            cells = cell_count(ITEMS, self.config.model.item_to_item_items)
+            return cooccurrence_plan(self.config, cells)
         return update_plan(self.config, size(self.shapes))
 
     def agent(self, site: str) -> SiteAgent:

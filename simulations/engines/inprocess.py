@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from flwr.app import Context, RecordDict
@@ -16,7 +17,9 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp.grid import Grid
 
 from client.app import build_client_app
+from client.site_data import federation_catalogue
 from common.config import RunConfig
+from common.cooccurrence import cell_count
 from common.flat_adapter import size
 from common.initial_adapter import adapter_shapes
 from common.progress import ProgressListener
@@ -30,6 +33,7 @@ from simulations.workers.process import WorkerTask
 
 _MEMORY = 256 * 2**20
 _NUMBER_BYTES = 40  # an adapter's number at a site at work: received, trained, summed, released
+_CELL_BYTES = 12  # a co-occurrence's number: counted, and released
 _LEAST, _MOST = 8, 256  # a site that waits in a secure sum holds a file open
 
 
@@ -53,7 +57,7 @@ def run_inprocess(
         FedrecError: The run could not go on.
         KeyboardInterrupt: Passed on; all finished rounds are on disk.
     """
-    batch = batch or sites_together(config)
+    batch = batch or sites_together(config, _cells(config))
     run_id = secrets.randbits(63)
     context = Context(
         run_id=run_id,
@@ -66,9 +70,22 @@ def run_inprocess(
         build_server_app(run_folder=folder.path, listener=listener)(grid, context)
 
 
-def sites_together(config: RunConfig) -> int:
-    """How many sites a process trains together, so that their adapters take bounded memory."""
-    return max(_LEAST, min(_MOST, _MEMORY // (_NUMBER_BYTES * size(adapter_shapes(config)))))
+def sites_together(config: RunConfig, cells: int = 0) -> int:
+    """How many sites a process has at work together, so that they take bounded memory.
+
+    Args:
+        config: its model says how large an adapter is.
+        cells: of each site's co-occurrence, where the run counts it.
+    """
+    most = max(_NUMBER_BYTES * size(adapter_shapes(config)), _CELL_BYTES * cells)
+    return max(_LEAST, min(_MOST, _MEMORY // most))
+
+
+def _cells(config: RunConfig) -> int:
+    if not config.model.item_to_item:
+        return 0
+    catalogue = federation_catalogue(Path(config.data.sites_folder))
+    return cell_count(len(catalogue), config.model.item_to_item_items)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.adapters import Adapter
 from common.config import RunConfig
 from common.holdout import hold_out
 from common.initial_adapter import initial_adapter
@@ -37,6 +38,7 @@ from simulations.partition import partition_users
 from simulations.report.fairness_records import FairnessRecord
 from simulations.report.metrics_building import groups_record
 from simulations.report.metrics_file import GroupsRecord, MetricsFile
+from simulations.run_statistics import run_statistics
 
 LAST_FIFTH = "last_fifth"
 EQUAL_WEIGHTS = "last_fifth_equal"
@@ -146,9 +148,8 @@ def _models(
         recommender = scene.trained(own)
         yield evaluated(name, "model", recommender.score_all, audience)
     yield from mitigation_rows(name, recommender, config, audience, sites)
-    prior = recommender.item_prior.cpu().numpy()
-    start = loaded_recommender(config, scene.dataset.catalogue, initial_adapter(config), prior)
-    note = "frozen BERT, untrained head, the model's own popularity prior"
+    start = scene.with_adapter(initial_adapter(config), own)
+    note = "frozen BERT, untrained head, the model's own statistics of items"
     yield evaluated("fedrec before training", "start", start.score_all, audience, note)
 
 
@@ -179,10 +180,14 @@ class _Scene:
         return run_companion(name, changed, self.folder, self.dataset)
 
     def trained(self, folder: RunFolder) -> Recommender:
-        """The process's recommender with the adapter and the prior of a finished run."""
+        """The process's recommender with the adapter and the statistics of a finished run."""
         adapter, _ = folder.read_adapter()
-        prior = np.asarray(folder.read_checkpoint()[0]["item_prior"], dtype=np.float32)
-        return loaded_recommender(self.config, self.dataset.catalogue, adapter, prior)
+        return self.with_adapter(adapter, folder)
+
+    def with_adapter(self, adapter: Adapter, folder: RunFolder) -> Recommender:
+        """Another adapter beside the statistics of a finished run."""
+        catalogue = self.dataset.catalogue
+        return loaded_recommender(self.config, catalogue, adapter, *run_statistics(folder))
 
 
 def _sites_of(audience: Audience, dataset: Dataset, config: RunConfig) -> NDArray[np.int64]:

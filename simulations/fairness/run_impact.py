@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from common.errors import DataError
 from common.holdout import hold_out
 from common.interactions import Dataset
@@ -18,6 +16,7 @@ from simulations.fairness.companion_tables import LAST_FIFTH
 from simulations.fairness.impact import impact_by_attribute
 from simulations.fairness.tables import impact_record
 from simulations.report.fairness_records import ImpactRecord
+from simulations.run_statistics import run_statistics
 
 
 def last_fifth_run(run: RunFolder) -> RunFolder:
@@ -38,8 +37,7 @@ def evaluate_run(run: RunFolder, dataset: Dataset) -> PerUser:
         dataset.interactions, dataset.catalogue, split=LAST_FIFTH, seed=config.data.seed
     )
     adapter, _ = run.read_adapter()
-    prior = np.asarray(run.read_checkpoint()[0]["item_prior"], dtype=np.float32)
-    recommender = loaded_recommender(config, dataset.catalogue, adapter, prior)
+    recommender = loaded_recommender(config, dataset.catalogue, adapter, *run_statistics(run))
     return evaluate_scorer(recommender.score_all, splits, "test")
 
 

@@ -24,6 +24,8 @@ _TRUSTED = {
     "central": "the user's own site and the server, which adds the noise",
 }
 
+_FULL_KINDS = ("popularity", "cooccurrence", "metrics")
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -113,7 +115,7 @@ def sampling_text(releases: Sequence[ReleaseRecord], units: str) -> str:
         parts.append(f"Poisson sampling of {units} at rate {shown} per step, kept secret")
     if any(rate >= 1 for rate in rates) or any(r.sampling == "full" for r in noised):
         full = {r.kind for r in noised if r.sampling == "full"}
-        named = " and ".join(kind for kind in ("popularity", "metrics") if kind in full)
+        named = " and ".join(kind for kind in _FULL_KINDS if kind in full)
         what = named if any(rate < 1 for rate in rates) else "every release"
         parts.append(f"all {units} take part in {what}, no amplification")
     return "; ".join(parts) or "none"
@@ -177,6 +179,7 @@ def _covered(releases: Sequence[ReleaseRecord]) -> tuple[str, ...]:
     kinds = {record.kind for record in charged(releases)}
     lines = {
         "popularity": "the popularity of items, released once by each site",
+        "cooccurrence": "which items occur together in histories, released once by each site",
         "update": "every adapter update that a site released, over all rounds and steps",
         "metrics": _metrics_text(releases),
     }

@@ -74,7 +74,10 @@ def report_data(run: RunFiles) -> JsonObject:
                 dict(zip(("mode", "noise", "trusted", "server"), m, strict=True)) for m in MODES
             ],
             "parties": parties(
-                run.config.privacy.mode, run.config.evaluation.metrics, run.config.privacy.unit
+                run.config.privacy.mode,
+                run.config.evaluation.metrics,
+                run.config.privacy.unit,
+                pairs=run.config.model.item_to_item,
             ),
         },
         "tuning": {"note": TUNING_NOTE, "tuned": list(run.metrics.tuned) if run.metrics else []},

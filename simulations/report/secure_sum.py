@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from common.privacy_events import DistributedGaussianEvent, event_from_dict
 from common.release_record import ReleaseRecord
-from common.sum_plan import popularity_plan, update_plan
+from common.sum_plan import cooccurrence_plan, popularity_plan, update_plan
 from simulations.report.number_text import bytes_text
 from simulations.report.run_files import RunFiles
+
+_STATISTICS = {"popularity": popularity_plan, "cooccurrence": cooccurrence_plan}
 
 
 def secure_sum_lines(run: RunFiles) -> list[str]:
@@ -39,7 +41,7 @@ def _plans(run: RunFiles) -> list[str]:
         if coordinates is None or record.kind in told:
             continue
         told.add(record.kind)
-        make = popularity_plan if record.kind == "popularity" else update_plan
+        make = _STATISTICS.get(record.kind, update_plan)
         lines.append(f"{record.kind}: {make(run.config, coordinates).describe()}")
     return lines
 

@@ -27,13 +27,16 @@ _PRIVATE_METRICS = (
 _EXACT = {"none", "central"}
 
 
-def parties(mode: str, metrics: str = "exact", unit: str = "user") -> list[dict[str, str]]:
+def parties(
+    mode: str, metrics: str = "exact", unit: str = "user", *, pairs: bool = False
+) -> list[dict[str, str]]:
     """List, for each kind of data, what its site, the server and others see in `mode`.
 
     Args:
         mode: `privacy.mode`.
         metrics: `evaluation.metrics`.
         unit: `privacy.unit`.
+        pairs: `model.item_to_item`.
 
     Returns:
         Rows with the keys `what`, `site`, `server`, `others`.
@@ -65,6 +68,7 @@ def parties(mode: str, metrics: str = "exact", unit: str = "user") -> list[dict[
             "server": popularity,
             "others": "the sum over sites",
         },
+        *(_pairs(popularity) if pairs else ()),
         *(_PRIVATE_METRICS if metrics == "private" else ()),
         {
             "what": "exact metrics",
@@ -79,3 +83,15 @@ def parties(mode: str, metrics: str = "exact", unit: str = "user") -> list[dict[
             "others": "nothing (a simulation's lab computes them)",
         },
     ]
+
+
+def _pairs(popularity: str) -> tuple[dict[str, str]]:
+    """As popularity: released once, by the same mechanism."""
+    return (
+        {
+            "what": "co-occurrence of items",
+            "site": "its own",
+            "server": popularity,
+            "others": "weights between items, made of the sum over sites",
+        },
+    )

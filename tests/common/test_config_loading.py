@@ -224,6 +224,11 @@ def test_clipping_updates_without_privacy_is_one_fault() -> None:
     assert load_config(overrides=["privacy.clipping=update"]).privacy.clipping == "update"
 
 
+def test_pairs_need_the_popularity_that_says_of_which_items() -> None:
+    with pytest.raises(ConfigError, match=r"model\.item_to_item needs the released popularity"):
+        load_config(overrides=["model.item_to_item=true", "model.popularity_prior=false"])
+
+
 def test_direct_construction_checks_across_keys() -> None:
     with pytest.raises(ValidationError, match=r"federation\.min_sites must be at most"):
         RunConfig.model_validate({"data": {"sites": 1}})

@@ -15,6 +15,8 @@ from common.adapters import Adapter, shapes
 from common.errors import MessageError
 from common.message_records import TENSOR_FORMAT, read_arrays, write_arrays
 from common.messages import (
+    CooccurrenceReply,
+    CooccurrenceRequest,
     EvaluateReply,
     EvaluateRequest,
     PopularityReply,
@@ -22,6 +24,9 @@ from common.messages import (
     RefusalReply,
     TrainReply,
     TrainRequest,
+    cells_payload,
+    decode_cooccurrence_reply,
+    decode_cooccurrence_request,
     decode_evaluate_reply,
     decode_evaluate_request,
     decode_popularity_reply,
@@ -29,6 +34,8 @@ from common.messages import (
     decode_refusal,
     decode_train_reply,
     decode_train_request,
+    encode_cooccurrence_reply,
+    encode_cooccurrence_request,
     encode_evaluate_reply,
     encode_evaluate_request,
     encode_popularity_reply,
@@ -63,8 +70,15 @@ def popularity_reply() -> RecordDict:
     return encode_popularity_reply(PopularityReply("s.1", SHA, counts, release, 12))
 
 
-def evaluate_request(stage: Any = "validation") -> RecordDict:
-    request = EvaluateRequest("run", 3, SHA, small_adapter(2.0), PRIOR, stage)
+def cooccurrence_reply() -> RecordDict:
+    cells = np.arange(6, dtype=np.float32)
+    release = release_record("s.1", cells_payload(cells), server_round=0, kind="cooccurrence")
+    return encode_cooccurrence_reply(CooccurrenceReply("s.1", SHA, cells, release, 12))
+
+
+def evaluate_request(stage: Any = "validation", cells: int = 3) -> RecordDict:
+    weights = np.linspace(0, 2, cells, dtype=np.float32)
+    request = EvaluateRequest("run", 3, SHA, small_adapter(2.0), PRIOR, stage, weights)
     return encode_evaluate_request(request)
 
 
@@ -90,6 +104,10 @@ def decode(content: RecordDict, name: str) -> Any:
         ),
         "popularity_request": lambda c: decode_popularity_request(c, config_sha256=SHA),
         "popularity_reply": lambda c: decode_popularity_reply(c, run="run", config_sha256=SHA),
+        "cooccurrence_request": lambda c: decode_cooccurrence_request(c, config_sha256=SHA),
+        "cooccurrence_reply": lambda c: decode_cooccurrence_reply(
+            c, run="run", config_sha256=SHA, cells=6
+        ),
         "evaluate_request": lambda c: decode_evaluate_request(c, config_sha256=SHA, shapes=SHAPES),
         "evaluate_reply": lambda c: decode_evaluate_reply(
             c, run="run", server_round=3, config_sha256=SHA
@@ -104,6 +122,10 @@ GOOD: dict[str, Callable[[], RecordDict]] = {
     "train_reply": train_reply,
     "popularity_request": lambda: encode_popularity_request(PopularityRequest("run", SHA)),
     "popularity_reply": popularity_reply,
+    "cooccurrence_request": lambda: encode_cooccurrence_request(
+        CooccurrenceRequest("run", SHA, PRIOR)
+    ),
+    "cooccurrence_reply": cooccurrence_reply,
     "evaluate_request": evaluate_request,
     "evaluate_reply": evaluate_reply,
     "refusal": refusal,
@@ -151,6 +173,18 @@ def test_a_request_may_carry_no_prior() -> None:
     empty = np.zeros(0, dtype=np.float32)
     content = encode_train_request(TrainRequest("run", 3, SHA, small_adapter(), empty))
     assert decode(content, "train_request").item_prior.shape == (0,)
+
+
+def test_only_an_evaluation_carries_the_weights_between_items() -> None:
+    assert decode(evaluate_request(cells=3), "evaluate_request").item_to_item.tolist() == [0, 1, 2]
+    assert "item_to_item" not in evaluate_request(cells=0).array_records
+    assert len(decode(evaluate_request(cells=0), "evaluate_request").item_to_item) == 0
+    assert "item_to_item" not in train_request().array_records
+
+
+def test_cells_of_another_catalogue_are_refused() -> None:
+    with pytest.raises(MessageError, match=r"6 cells, 10 are expected; give all sites the same"):
+        decode_cooccurrence_reply(cooccurrence_reply(), run="run", config_sha256=SHA, cells=10)
 
 
 def test_a_nan_in_an_update_is_no_message_error() -> None:

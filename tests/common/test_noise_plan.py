@@ -8,6 +8,8 @@ from common.accounting import epsilon
 from common.config import FederationConfig, ModelConfig, PrivacyConfig, RunConfig
 from common.errors import CalibrationError
 from common.noise_plan import (
+    cooccurrence_deviation,
+    cooccurrence_event,
     noise_multiplier,
     popularity_deviation,
     popularity_event,
@@ -29,6 +31,36 @@ def test_the_whole_run_fits_the_target(prior: bool, sample_rate: float) -> None:
     before = [e for e in [popularity_event(run)] if e is not None]
     total = epsilon([*before, *[event] * 7], 1e-4)
     assert 0.98 * 3.0 <= total <= 3.0
+
+
+def test_a_run_with_co_occurrence_fits_the_target_and_trains_with_more_noise() -> None:
+    privacy = PrivacyConfig(mode="distributed", cooccurrence_noise_multiplier=1.5)
+    without, with_pairs = (
+        RunConfig(model=ModelConfig(item_to_item=on), privacy=privacy) for on in (False, True)
+    )
+    event, pairs = round_event(with_pairs), cooccurrence_event(with_pairs)
+    popularity = popularity_event(with_pairs)
+    assert cooccurrence_event(without) is None
+    assert pairs is not None
+    assert pairs.noise_multiplier == 1.5
+    assert event is not None
+    assert popularity is not None
+    total = epsilon([popularity, pairs, *[event] * with_pairs.federation.rounds], 1e-4)
+    assert 0.98 * 8.0 <= total <= 8.0
+    assert noise_multiplier(with_pairs) > noise_multiplier(without)
+
+
+def test_co_occurrence_noise_adds_up_over_sites() -> None:
+    model = ModelConfig(item_to_item=True)
+    fields = {"cooccurrence_noise_multiplier": 2.0}
+    local = RunConfig(model=model, privacy=PrivacyConfig(mode="local", **fields))
+    assert cooccurrence_deviation(local, 9) == pytest.approx(6.0)
+    shared = RunConfig(model=model, privacy=PrivacyConfig(mode="distributed", **fields))
+    least = shared.min_honest
+    assert cooccurrence_deviation(shared, least) == pytest.approx(2.0)
+    assert (
+        cooccurrence_deviation(RunConfig(model=model, privacy=PrivacyConfig(mode="none")), 9) == 0
+    )
 
 
 def test_a_given_noise_multiplier_is_kept() -> None:

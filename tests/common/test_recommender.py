@@ -16,6 +16,8 @@ from common.errors import ConfigError, WeightsError
 from common.frozen_prefix import frozen_layers
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue
+from common.item_to_item import history_weights
+from common.loaded_recommender import loaded_recommender
 
 TEXTS = (
     "Toy Story (1995). Genres: Animation, Children's, Comedy",
@@ -100,6 +102,25 @@ def test_scores_do_not_depend_on_the_batch_and_use_the_prior() -> None:
     recommender.set_item_prior(torch.tensor([0.0, 0.0, 0.0, 2.0]))
     assert np.argmax(recommender.score_all([histories[1]])[0]) == 3
     assert recommender.score_all([]).shape == (0, 4)
+
+
+def test_the_item_to_item_component_is_added_to_scores_and_only_where_it_is_given() -> None:
+    run = config(item_to_item=True, item_to_item_items=3, item_to_item_weight=0.5)
+    prior = np.array([0.0, 3.0, 1.0, 2.0], dtype=np.float32)
+    weights = np.array([0.0, 1.0, -2.0, 0.0, 4.0, 0.0], dtype=np.float32)  # of items 1, 3, 2
+    histories = [np.array([0, 3, 1]), np.array([2])]
+    adapter = initial_adapter(run)
+    alone = loaded_recommender(run, CATALOGUE, adapter, prior).score_all(histories)
+    fused = loaded_recommender(run, CATALOGUE, adapter, prior, weights).score_all(histories)
+    newest = history_weights(3)
+    expected = np.zeros((2, 4))
+    expected[0, 1] = 0.5 * newest[1] * 1.0
+    expected[0, 3] = 0.5 * newest[2] * 1.0
+    expected[0, 2] = 0.5 * (newest[2] * -2.0 + newest[1] * 4.0)
+    expected[1, 1], expected[1, 3] = 0.5 * 1.3 * -2.0, 0.5 * 1.3 * 4.0
+    np.testing.assert_allclose(fused - alone, expected, atol=1e-5)
+    after = loaded_recommender(run, CATALOGUE, adapter, prior).score_all(histories)
+    np.testing.assert_array_equal(after, alone)
 
 
 def test_item_codes_start_at_the_text_floor_and_follow_the_prior() -> None:

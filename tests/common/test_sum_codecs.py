@@ -96,6 +96,18 @@ def test_only_a_stage_that_trains_carries_the_adapter() -> None:
             read_request(wrong)
 
 
+def test_co_occurrence_carries_the_prior_alone_to_where_it_is_counted() -> None:
+    prior = np.arange(4, dtype=np.float32)
+    for stage in STAGES:
+        request = sum_request(stage, purpose="cooccurrence", item_prior=prior)
+        content = encode_sum_request(request)
+        counts = stage in ("mask_input", "exact")
+        assert set(content.array_records) == ({"item_prior"} if counts else set())
+        assert read_request(content).item_prior.tolist() == (prior.tolist() if counts else [])
+        with pytest.raises(MessageError, match="does not fit purpose"):
+            read_request(with_meta(content, server_round=1))
+
+
 def with_meta(content: RecordDict, **changed: Any) -> RecordDict:
     """`content` with other fields; None takes a field away."""
     meta = {**content.config_records[META], **changed}
