@@ -73,29 +73,27 @@ def _frozen(config: RunConfig) -> CompanionPlan:
 
 
 def _central(config: RunConfig, units: int) -> CompanionPlan:
-    """The same model and recipe on pooled data.
+    """The same model and recipe on pooled data, for as many epochs.
 
-    Each of its steps takes the units that all sites' steps take together, and a round has as
-    many steps as a site's: so epochs agree, and so does the number of steps that follow one
-    another. For rounds of one step that is what the sites would do without clipping and noise.
-    One site's result is taken as it is: there is nothing to average, and no momentum between
-    rounds.
+    In mode `none` it takes all sites' steps one after another, each as large as a site's: on
+    validation that was no worse than fewer and larger ones. In a private mode each of its steps
+    takes the units of all sites, as the noised steps do together, because their step size was
+    chosen for that. One site's result is taken as it is: there is nothing to average, and no
+    momentum between rounds.
     """
     federation = config.federation
-    together = (
-        units * config.privacy.sample_rate
-        if config.is_private
-        else federation.units_per_step * config.sites_asked
-    )
-    per_step = max(1, min(math.ceil(together), units, MOST_UNITS_PER_STEP))
-    steps = federation.local_steps
+    if config.is_private:
+        together, steps = math.ceil(units * config.privacy.sample_rate), federation.local_steps
+    else:
+        together, steps = federation.units_per_step, federation.local_steps * config.sites_asked
+    per_step = max(1, min(together, units, MOST_UNITS_PER_STEP))
     note = (
         f"pooled data, no clipping, no noise; {federation.rounds} rounds of {steps} "
         f"step{'s' if steps > 1 else ''} of {per_step} {config.privacy.unit}s, which all sites "
         "take together in the run"
     )
-    if per_step < math.ceil(together) and per_step < units:
-        note += f" (a step is cut from {math.ceil(together)}, so it has fewer epochs)"
+    if per_step < min(together, units):
+        note += f" (a step is cut from {min(together, units)}, so there are fewer epochs)"
     return CompanionPlan(
         name="central",
         row="central (same model and recipe)",
@@ -114,6 +112,7 @@ def _central(config: RunConfig, units: int) -> CompanionPlan:
             "federation.server_lr": federation.server_lr
             if federation.server_optimizer == "fedavg"
             else 1.0,
+            "federation.local_steps": steps,
             "federation.units_per_step": per_step,
         },
         not_needed="the run itself is central"

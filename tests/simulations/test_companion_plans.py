@@ -48,20 +48,21 @@ def test_metrics_that_the_budget_counts_stay() -> None:
     assert changed(RunConfig(), "frozen").evaluation.metrics == "none"
 
 
-def test_a_central_step_takes_what_all_sites_take_together() -> None:
+def test_the_central_companion_takes_what_all_sites_take_together() -> None:
     federation = FederationConfig(
         local_steps=12, units_per_step=3, server_optimizer="fedavgm", local_optimizer="adam"
     )
     config = RunConfig(privacy=PrivacyConfig(mode="none"), federation=federation)
     found = changed(config, "central")
     assert (found.data.sites, found.federation.min_sites) == (1, 1)
-    assert (found.federation.local_steps, found.federation.units_per_step) == (12, 30)
+    assert (found.federation.local_steps, found.federation.units_per_step) == (120, 3)
     assert found.federation.server_optimizer == "fedavg"
     assert found.federation.local_lr == config.federation.local_lr
     sampled = RunConfig(privacy=PrivacyConfig(sample_rate=0.5, clipping="update"))
     found = changed(sampled, "central")
     assert found.privacy.mode == "none"
-    assert found.federation.units_per_step == 30  # half of 60 users
+    steps = (found.federation.local_steps, found.federation.units_per_step)
+    assert steps == (1, 30)  # half of 60 users
     assert "central" in plans(config)["central"].row
 
 
