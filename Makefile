@@ -7,7 +7,12 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 PYTEST_FLAGS ?=
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo flwr setup data test test-all test-gpu lint format clean
+# What `make results` runs; docs/results.md is written from it.
+RESULTS_SCENARIO ?= demo
+RESULTS_SWEEP ?= --sweep privacy.target_epsilon=1,3,8,inf --seeds 10
+RESULTS_RUN ?= runs/results
+
+.PHONY: demo flwr results setup data test test-all test-gpu lint format clean
 
 demo: data  ## Set up, fetch the data, train the demo federation, write its report.
 	$(BIN)/fedrec simulate demo
@@ -23,6 +28,10 @@ flwr: data  ## The demo federation by `flwr run .`, on a SuperLink that ends wit
 	$(BIN)/python -m simulations.engines.flwr_run \
 		--run-config "data.sites_folder='$(CURDIR)/sites'" \
 		--federation-config "num-supernodes=10 client-resources-num-cpus=1"
+
+results: data  ## Run the sweep behind docs/results.md, or what is left of it, and write that page.
+	$(BIN)/fedrec simulate $(RESULTS_SCENARIO) $(RESULTS_SWEEP) --run ./$(RESULTS_RUN)
+	$(BIN)/python -m simulations.results_page $(RESULTS_RUN)
 
 test: $(READY)  ## The quick tests.
 	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)

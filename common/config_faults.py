@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from common.config import RunConfig, Section
@@ -23,6 +24,16 @@ KEYS: tuple[str, ...] = tuple(
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _BOUNDS = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
+
+
+def refused_names(model: type[Section], values: Mapping[str, object]) -> list[str]:
+    """Return the names in `values` that `model` refuses, each once, in the model's order."""
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        refused = {str(fault["loc"][0]) for fault in error.errors(include_url=False)}
+        return [name for name in model.model_fields if name in refused]
+    return []
 
 
 def field_fault(key: str, value: object, source: str) -> str:

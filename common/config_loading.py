@@ -1,7 +1,8 @@
 """Read a `RunConfig` from a TOML scenario, from Flower's run config and from ``--set``.
 
-The three are laid over each other in that order, so that the most specific wins. All
-faults of all three are collected and raised as one `ConfigError`.
+The three are laid over each other in that order, so that the most specific wins; a
+scenario's ``[[budget]]`` table that fits the run's ε lies over its sections. All faults of
+all are collected and raised as one `ConfigError`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomli_w
-from pydantic import ValidationError
 
+from common.budget_tables import BUDGET, BudgetTable, budget_table_for, read_budget_tables
 from common.config import RunConfig, Section
 from common.config_faults import (
     KEYS,
     SECTIONS,
     field_fault,
+    refused_names,
     shown,
     unknown_key_fault,
     unknown_section_fault,
@@ -73,11 +75,15 @@ def _loaded(
 ) -> RunConfig:
     faults: list[str] = []
     given: dict[str, _Given] = {}
+    tables: list[BudgetTable] = []
     if scenario is not None:
-        given.update(_from_scenario(scenario, faults))
-    for key, value in (flat or {}).items():
-        given[key] = _Given(value, "the run config")
-    given.update(_from_overrides(overrides, faults))
+        given, tables = _from_scenario(scenario, faults)
+    over = {key: _Given(value, "the run config") for key, value in (flat or {}).items()}
+    over |= _from_overrides(overrides, faults)
+    table = budget_table_for(tables, {key: entry.value for key, entry in (given | over).items()})
+    if table is not None:
+        given |= {key: _Given(value, table.source) for key, value in table.settings.items()}
+    given |= over
     config, bad_keys = _validate(given, faults)
     faults.extend(fault.text for fault in cross_faults(config) if bad_keys.isdisjoint(fault.keys))
     if faults:
@@ -106,7 +112,7 @@ def _validate(given: Mapping[str, _Given], faults: list[str]) -> tuple[RunConfig
     sections: dict[str, Section] = {}
     bad_keys: set[str] = set()
     for section, model in SECTIONS.items():
-        bad_names = _bad_names(model, by_section[section])
+        bad_names = refused_names(model, by_section[section])
         for name in bad_names:
             key = f"{section}.{name}"
             faults.append(field_fault(key, *given[key]))
@@ -117,30 +123,31 @@ def _validate(given: Mapping[str, _Given], faults: list[str]) -> tuple[RunConfig
     return RunConfig.model_construct(**values), bad_keys
 
 
-def _bad_names(model: type[Section], values: Mapping[str, object]) -> list[str]:
-    """Return the names in `values` that `model` refuses, each once, in the model's order."""
-    try:
-        model.model_validate(values)
-    except ValidationError as error:
-        refused = {str(fault["loc"][0]) for fault in error.errors(include_url=False)}
-        return [name for name in model.model_fields if name in refused]
-    return []
+def _from_scenario(path: Path, faults: list[str]) -> tuple[dict[str, _Given], list[BudgetTable]]:
+    document = _document(path, faults)
+    tables = document.pop(BUDGET, [])
+    return _from_sections(document, path.name, faults), read_budget_tables(
+        tables, path.name, faults
+    )
 
 
-def _from_scenario(path: Path, faults: list[str]) -> dict[str, _Given]:
-    source = path.name
+def _document(path: Path, faults: list[str]) -> dict[str, Any]:
+    """What is in the scenario file; nothing, where it cannot be read."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         faults.append(f"scenario {path} cannot be read: {reason}; check its path")
-        return {}
     except UnicodeDecodeError:
         faults.append(f"scenario {path} is not UTF-8 text; save it as UTF-8")
-        return {}
     except tomllib.TOMLDecodeError as error:
         faults.append(f"scenario {path} is not valid TOML: {error}; correct that line")
-        return {}
+    return {}
+
+
+def _from_sections(
+    document: Mapping[str, Any], source: str, faults: list[str]
+) -> dict[str, _Given]:
     given: dict[str, _Given] = {}
     for section, keys in document.items():
         if section == "schema_version":

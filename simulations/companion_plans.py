@@ -12,6 +12,7 @@ from common.interactions import Dataset
 from simulations.report.metrics_file import RowKind
 from simulations.time_cut import find_cut
 
+TIME_CUT = "time_cut"
 MOST_UNITS_PER_STEP = 1024
 """More units than this are not put through one plain step: it would not fit into memory."""
 
@@ -132,7 +133,7 @@ def _time_cut(config: RunConfig, dataset: Dataset) -> CompanionPlan:
             "data.test_from": then,
         }
     return CompanionPlan(
-        name="time_cut",
+        name=TIME_CUT,
         row="global time cut",
         kind="model",
         note="the same run, trained on what is older than one moment for all users",

@@ -20,7 +20,7 @@ from common.interactions import Dataset
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from simulations.baseline_rows import baseline_rows
-from simulations.companion_plans import CompanionPlan, companion_plans
+from simulations.companion_plans import TIME_CUT, CompanionPlan, companion_plans
 from simulations.companions import COMPANIONS_FOLDER, companion_config, run_companion
 from simulations.evaluation.full_ranking import evaluate_scorer
 from simulations.fairness.companion_tables import with_fairness
@@ -109,7 +109,7 @@ def _rows(
     recommender = build_recommender(config, dataset.catalogue)
     scorer = run_scorer(recommender, folder)
     data = config.data
-    if plan.name == "time_cut":
+    if plan.name == TIME_CUT:
         splits = hold_out(
             dataset.interactions,
             dataset.catalogue,
@@ -118,7 +118,7 @@ def _rows(
             cut=data.cut,
         )
     row = EvaluatedRow(
-        name="fedrec" if plan.name == "time_cut" else plan.row,
+        name="fedrec" if plan.name == TIME_CUT else plan.row,
         kind=plan.kind,
         metrics=evaluate_scorer(scorer, splits, "test"),
         mode=config.privacy.mode,
@@ -126,7 +126,7 @@ def _rows(
         note=plan.note,
         is_reference=True,
     )
-    if plan.name != "time_cut":
+    if plan.name != TIME_CUT:
         return [row]
     return [row, *baseline_rows(config, recommender, splits)]
 

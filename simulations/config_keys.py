@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.budget_tables import KEYS_TEXT
 from common.config_faults import SECTIONS, requirement, shown
 
 
@@ -15,4 +16,4 @@ def config_keys_text() -> str:
             comment = f"{must}: {meaning}" if meaning not in ("", must) else must
             lines.append(f"{name} = {shown(field.default)}  # {comment}")
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+    return "\n\n".join([*blocks, KEYS_TEXT])

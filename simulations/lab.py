@@ -18,7 +18,9 @@ from common.progress import ProgressListener, SilentListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baseline_rows import baseline_rows
+from simulations.companion_plans import TIME_CUT
 from simulations.companion_rows import CompanionOutcome, companion_outcomes, fairness_beside
+from simulations.comparison.per_user_file import keep_users
 from simulations.evaluation.full_ranking import evaluate_scorer
 from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, MetricsFile, RunCost, build_metrics
@@ -77,7 +79,9 @@ def examine(
         for outcome in companion_outcomes(config, folder, dataset, splits, hears):
             outcomes.append(outcome)
     finally:  # the run's own result is never lost, and neither is a companion that is over
-        exact = _metrics(config, dataset, splits, [model, *others], outcomes, cost)
+        rows = _same_users([model, *others], outcomes)
+        exact = _metrics(config, dataset, splits, rows, outcomes, cost)
+        keep_users(folder.path, data, dataset.name, splits, rows)
         folder.write_json("metrics.json", exact.model_dump(mode="json"))
     shown = fairness_beside(exact, config, folder, dataset, hears)
     metrics = shown.model_dump(mode="json")
@@ -85,18 +89,24 @@ def examine(
     return metrics
 
 
+def _same_users(
+    own: Sequence[EvaluatedRow], outcomes: Sequence[CompanionOutcome]
+) -> list[EvaluatedRow]:
+    """The model, its companions on the same split, and then the other rows."""
+    beside = [o.rows[0] for o in outcomes if o.rows and o.record.name != TIME_CUT]
+    return [own[0], *beside, *own[1:]]
+
+
 def _metrics(
     config: RunConfig,
     dataset: Dataset,
     splits: Sequence[UserSplit],
-    own: Sequence[EvaluatedRow],
+    rows: Sequence[EvaluatedRow],
     outcomes: Sequence[CompanionOutcome],
     cost: RunCost,
 ) -> MetricsFile:
-    """The contents of ``metrics.json``: the model, its companions, and then the other rows."""
-    beside = {each.record.name: each for each in outcomes if each.rows}
-    in_time = beside.pop("time_cut", None)
-    rows = [own[0], *(each.rows[0] for each in beside.values()), *own[1:]]
+    """The contents of ``metrics.json``."""
+    in_time = next((o for o in outcomes if o.rows and o.record.name == TIME_CUT), None)
     resamples, seed = config.evaluation.bootstrap_resamples, config.data.seed
     items = len(dataset.catalogue)
     return build_metrics(

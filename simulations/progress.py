@@ -35,7 +35,7 @@ def progress_listener(
     if quiet:
         yield SilentListener()
     elif console.is_terminal:
-        with _bars(console) as bars:
+        with progress_bars(console) as bars:
             yield BarListener(bars, sites=sites, local_steps=local_steps)
     else:
         yield LineListener(console)
@@ -142,7 +142,8 @@ def round_findings(record: Mapping[str, object]) -> str:
     return "; ".join(findings)
 
 
-def _bars(console: Console) -> Progress:
+def progress_bars(console: Console) -> Progress:
+    """Return bars with a count, the time passed and the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

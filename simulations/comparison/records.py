@@ -1,0 +1,83 @@
+"""The format of compared results: an entry with its floors, and paired differences."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from simulations.report.metrics_file import IntervalRecord, Record, RowKind
+
+
+class OtherRow(Record):
+    """A row beside the model (a floor, a baseline): its means over users and seeds."""
+
+    name: str
+    kind: RowKind
+    hr_10: IntervalRecord
+    ndcg_10: IntervalRecord
+
+
+class FloorRow(OtherRow):
+    """A private floor at the model's ε, and the model's paired difference from it."""
+
+    hr_10_difference: IntervalRecord
+    ndcg_10_difference: IntervalRecord
+
+
+class EntryRecord(Record):
+    """One compared entry; intervals are two-level, over users and seeds.
+
+    Attributes:
+        label: as printed.
+        mode: `privacy.mode`.
+        epsilon: the target ε of each user; null without privacy.
+        dataset, split, stage: what was evaluated.
+        users, seeds: how many.
+        floors: private floors at the same ε.
+        failed_against: names of DP-Pop rows that the model is under.
+        baselines: rows without privacy beside it.
+    """
+
+    label: str
+    mode: str
+    epsilon: float | None
+    dataset: str
+    split: str
+    stage: str
+    users: int
+    seeds: int
+    hr_10: IntervalRecord
+    hr_20: IntervalRecord
+    ndcg_10: IntervalRecord
+    ndcg_20: IntervalRecord
+    mrr: IntervalRecord
+    floors: tuple[FloorRow, ...] = ()
+    failed_against: tuple[str, ...] = ()
+    baselines: tuple[OtherRow, ...] = ()
+
+
+class DifferenceRecord(Record):
+    """Paired difference of two entries, the first minus the second, over `seeds` seeds."""
+
+    first: str
+    second: str
+    seeds: int
+    hr_10: IntervalRecord
+    ndcg_10: IntervalRecord
+
+
+class ComparisonFile(Record):
+    """What `fedrec compare` found.
+
+    Attributes:
+        lab_only: always true: exact metrics are no release, only a simulation has them.
+        reference: label of the entry that the others are compared with.
+    """
+
+    schema_version: Literal[1] = 1
+    lab_only: Literal[True] = True
+    reference: str
+    bootstrap_resamples: int
+    entries: tuple[EntryRecord, ...] = Field(min_length=1)
+    differences: tuple[DifferenceRecord, ...] = ()

@@ -1,0 +1,185 @@
+"""``fedrec simulate``: one run, or a sweep of many."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from common.command_line import EXIT_INTERRUPTED, stderr_console
+from common.config_loading import load_config
+from common.errors import ConfigError, FedrecError
+from common.run_folder import RunFolder
+from simulations.command_options import AsJson, Overrides, Quiet
+from simulations.run_paths import new_run_path
+from simulations.scenario_files import find_scenario
+from simulations.sweep_command import DEFAULT_SCENARIO, SweepOptions, sweep
+from simulations.tracking import Tracking, asked_tracking, tracked
+
+if TYPE_CHECKING:
+    from common.config import RunConfig
+    from simulations.simulate import SimulationResult
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "fedrec simulate demo\n\n"
+    "fedrec simulate local --set privacy.target_epsilon=3 --set data.sites=20\n\n"
+    "fedrec simulate my-scenario.toml --run first-try --json --quiet\n\n"
+    "fedrec simulate runs/first-try/config.toml --run again\n\n"
+    "fedrec simulate demo --sweep privacy.target_epsilon=1,3,8,inf --seeds 5 --run by-budget\n\n"
+    "fedrec simulate --resume --run by-budget"
+)
+
+
+def _show_keys(wanted: bool) -> None:
+    """Print every key of the configuration with its default and meaning, and end."""
+    if not wanted:
+        return
+    from simulations.config_keys import config_keys_text
+
+    print(config_keys_text())
+    raise typer.Exit
+
+
+Run = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|PATH",
+        help="Where the run goes: runs/NAME, or a path. Default: a fresh name.",
+    ),
+]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="SECTION.KEY=V1,V2,…",
+        help="Run every value; many of them: every combination. An ε of inf: without privacy.",
+    ),
+]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Runs of each point: data.seed and federation.seed go up, noise is fresh."
+    ),
+]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Runs of a sweep at a time, each a process. Default: 1.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the sweep of --run, as it was asked.")
+]
+
+
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tensorboard|mlflow", help="Tell a tracker too (pip install 'fedrec[tracking]')."
+    ),
+]
+TrackTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|ADDRESS",
+        help="Where to track. Default: tensorboard/ in the run's folder, or mlflow.db beside it.",
+    ),
+]
+
+
+def simulate(
+    scenario: Annotated[
+        str | None,
+        typer.Argument(
+            help="A bundled scenario (see: fedrec scenarios) or a TOML file.",
+            show_default=DEFAULT_SCENARIO,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    run: Run = None,
+    sweeps: Sweep = None,
+    seeds: Seeds = None,
+    jobs: Jobs = None,
+    resume: Resume = False,
+    track: Track = None,
+    track_to: TrackTo = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    _keys: Annotated[
+        bool,
+        typer.Option("--keys", is_eager=True, callback=_show_keys, help="List all keys and exit."),
+    ] = False,
+) -> None:
+    """Run a whole federation on this machine and write its report.
+
+    The run's folder gets the resolved configuration, a line per round, every
+    release, the adapter, the metrics and the report. Ctrl-C keeps what is there.
+
+    With --sweep or --seeds it runs many and compares them: finished runs are kept, and
+    the same command, or --resume, goes on with the rest.
+    """
+    tracking = asked_tracking(track, track_to)
+    options = SweepOptions(tuple(sweeps or ()), seeds, jobs, resume, run, tracking)
+    if options.is_sweep:
+        sweep(scenario, overrides or [], options, as_json=as_json, quiet=quiet)
+    elif jobs is not None:
+        raise ConfigError(["--jobs is for sweeps; give --sweep or --seeds with it"])
+    else:
+        path = find_scenario(scenario or DEFAULT_SCENARIO)
+        config = load_config(scenario=path, overrides=overrides or [])
+        folder = RunFolder.create(new_run_path(run, path.stem))
+        _one_run(config, folder, tracking, as_json=as_json, quiet=quiet)
+
+
+def _one_run(
+    config: RunConfig, folder: RunFolder, tracking: Tracking | None, *, as_json: bool, quiet: bool
+) -> None:
+    folder.write_config(config)
+    try:
+        if tracking is not None:
+            tracking.prepare(folder.path)
+        result = _simulate(config, folder, tracking, quiet=quiet)
+    except KeyboardInterrupt:
+        print(f"stopped; everything so far is in {folder.path}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except FedrecError:
+        folder.discard_if_unused()
+        raise
+    _print_result(config, result, as_json=as_json)
+
+
+def _simulate(
+    config: RunConfig, folder: RunFolder, tracking: Tracking | None, *, quiet: bool
+) -> SimulationResult:
+    from simulations.progress import progress_listener
+    from simulations.simulate import simulate as run_simulation
+
+    sites, local_steps = config.sites_asked, config.federation.local_steps
+    with (
+        progress_listener(
+            stderr_console(), sites=sites, local_steps=local_steps, quiet=quiet
+        ) as shown,
+        tracked(tracking, config, folder.path, shown) as listener,
+    ):
+        result = run_simulation(config, folder, listener)
+        listener.finished(result)
+        return result
+
+
+def _print_result(config: RunConfig, result: SimulationResult, *, as_json: bool) -> None:
+    from simulations.report.claim import trusted_text
+    from simulations.result_view import RunSummary, result_json, show_result
+
+    summary = RunSummary(
+        run_folder=result.run_folder,
+        metrics=result.metrics,
+        privacy=config.privacy,
+        epsilon=result.epsilon,
+        delta=result.delta,
+        seconds=result.seconds,
+        trusted=trusted_text(config),
+    )
+    if as_json:
+        print(result_json(summary))
+    else:
+        show_result(Console(highlight=False), summary)
