@@ -11,229 +11,33 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from common.companion_names import companion_names
+from common.config_sections import (
+    AUTO,
+    DataConfig,
+    EngineConfig,
+    EvaluationConfig,
+    FederationConfig,
+    ModelConfig,
+    PrivacyConfig,
+    Section,
+)
 from common.cross_faults import cross_faults
-from common.unit_texts import PrivacyUnit
 
-AUTO: Literal["auto"] = "auto"
-Positive = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A frozen section: unknown keys, wrong types, NaN and infinity are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class DataConfig(Section):
-    """Which interactions, how they are split in time, how users spread over sites."""
-
-    dataset: str = Field(
-        "movielens-100k", min_length=1, description="movielens-100k, synthetic, or a folder"
-    )
-    split: Literal["leave_one_out", "last_fifth", "time_cut"] = "leave_one_out"
-    validation_from: int = Field(
-        0, ge=0, description="time_cut: unix seconds; 0 in a simulation: after 80% of the data"
-    )
-    test_from: int = Field(
-        0, ge=0, description="time_cut: unix seconds; 0 in a simulation: after 90% of the data"
-    )
-    min_interactions: int = Field(3, ge=3, description="users with fewer are counted and left out")
-    seed: int = Field(0, ge=0, description="seeds tie-breaks and the partition, never noise")
-    sites: int = Field(10, ge=1, description="number of disjoint sites")
-    partition: Literal["equal", "dirichlet", "size_skewed"] = "equal"
-    partition_by: str = Field("genre", description="dirichlet: genre, or a user attribute")
-    partition_alpha: float = Field(0.5, gt=0, description="dirichlet/size_skewed concentration")
-    sites_folder: str = Field("", description="folder with one folder per site; empty: made")
-
-    @property
-    def cut(self) -> tuple[int, int] | None:
-        """From when interactions validate and from when they test, of split `time_cut`."""
-        is_set = self.split == "time_cut" and self.validation_from > 0
-        return (self.validation_from, self.test_from) if is_set else None
-
-
-class ModelConfig(Section):
-    """The recommender: base weights, adapter, towers, objective."""
-
-    weights: str = Field(
-        "sentence-transformers/all-MiniLM-L6-v2", min_length=1, description="name or folder"
-    )
-    max_tokens: int = Field(32, ge=4, le=512, description="item text is cut after this many")
-    adapter: Literal["ffa", "fedit"] = Field("ffa", description="LoRA: A frozen, or both trained")
-    item_side: Literal["lora", "head", "both"] = Field("both", description="what is trained")
-    lora_layers: int = Field(2, ge=1, description="LoRA on the top-k BERT layers")
-    lora_rank: int = Field(4, ge=1, le=256)
-    lora_rows: int = Field(4, ge=1, description="candidate rows per unit with a LoRA gradient")
-    head: Literal["multi_lag", "bilinear"] = "bilinear"
-    head_dim: int = Field(64, ge=2, le=4096, description="width of the scored space")
-    head_items: int = Field(
-        400,
-        ge=0,
-        le=5000,
-        description="bilinear: k, codes for the k most popular items",
-    )
-    head_items_scale: float = Field(
-        4.0, gt=0, description="bilinear: length of an item code against the text directions"
-    )
-    head_matrix: Literal["per_lag", "symmetric"] = Field(
-        "symmetric", description="bilinear: one per half-life, or one symmetric for recent items"
-    )
-    score_terms: Literal["trained", "fixed"] = Field(
-        "fixed", description="text similarity, prior, offset and the head's text bias"
-    )
-    head_hidden: int = Field(
-        512, ge=0, le=16384, description="hidden width of the towers' MLPs; 0: linear"
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
-    objective: Literal["ranking", "click", "rating"] = "ranking"
-    max_history: int = Field(150, ge=1, description="most recent items that the user tower reads")
-    history_gradient: bool = Field(
-        False,
-        description="history rows carry LoRA's gradient too, instead of the round's item table",
-    )
-    popularity_prior: bool = Field(True, description="release popularity once and use it")
-    item_to_item: bool = Field(
-        False, description="release co-occurrence of items once and mix it into the scores"
-    )
-    item_to_item_items: int = Field(
-        0, ge=0, le=4000, description="over so many of the most popular items; 0: all"
-    )
-    item_to_item_half_life: float = Field(
-        20.0, gt=0, description="of a pair's weight, in places between the two in the history"
-    )
-    item_to_item_ridge: float = Field(
-        4.0, gt=0, description="against the mean count of an item; without noise"
-    )
-    item_to_item_weight: float = Field(1.4, ge=0, description="beside the recommender's score")
-
-
-class PrivacyConfig(Section):
-    """The claim to be made and the mechanism that keeps it."""
-
-    mode: Literal["none", "local", "distributed", "central"] = Field(
-        "distributed",
-        description="who adds the noise: nobody, each site, all sites together, the server",
-    )
-    unit: PrivacyUnit = Field(
-        "user", description="the privacy unit; example (one interaction and its history) is weaker"
-    )
-    target_epsilon: float = Field(
-        8.0, gt=0, allow_inf_nan=True, description="for the whole run, all releases"
-    )
-    target_delta: float = Field(
-        1e-4,
-        gt=0,
-        lt=1,
-        description="below 1/(number of units); there are more examples than users",
-    )
-    noise_multiplier: Positive | Literal["auto"] = Field("auto", description="σ; auto: calibrated")
-    clipping: Literal["gradient", "update"] = Field(
-        "gradient",
-        description="what of a unit is clipped: its gradient (DP-SGD), or its whole local update "
-        "(DP-FedAvg)",
-    )
-    clip_rule: Literal["flat", "auto_s"] = Field(
-        "flat", description="flat: units longer than C are cut; auto_s: every unit is scaled to C"
-    )
-    max_grad_norm: float = Field(1.0, gt=0, description="C, over all trainable tensors jointly")
-    sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
-    targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
-    negatives_per_unit: int = Field(200, ge=1, description="K, drawn inside the unit")
-    popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
-    cooccurrence_noise_multiplier: float = Field(
-        2.0, gt=0, description="σ of the co-occurrence release"
-    )
-    max_dropouts: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
-        "auto", description="distributed: sites that may vanish in a round; auto: a tenth"
-    )
-    max_colluders: int = Field(1, ge=0, description="distributed: sites that may help the server")
-    min_honest: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="distributed: sites that share the noise; auto: all but both above"
-    )
-    max_site_units: int = Field(
-        1000, ge=1, description="distributed, central: bound on the units that a site declares"
-    )
-    insecure_seeded_noise: bool = Field(False, description="tests only; voids the guarantee")
-
-
-class FederationConfig(Section):
-    """Rounds, local work, and how the server combines updates."""
-
-    rounds: int = Field(4, ge=1)
-    local_steps: int = Field(1, ge=1, description="steps per site and round")
-    units_per_step: int = Field(32, ge=1, description="mode none: units per step, shuffled")
-    local_optimizer: Literal["sgd", "adam"] = "sgd"
-    local_lr: float = Field(4.7, gt=0)
-    lr_schedule: Literal["constant", "cosine"] = Field(
-        "constant", description="of local_lr over server rounds; cosine falls towards 0"
-    )
-    weight_decay: float = Field(0.0, ge=0, description="local adam only")
-    lora_lr_scale: float = Field(0.01, gt=0, description="LoRA's step size relative to local_lr")
-    server_optimizer: Literal["fedavg", "fedavgm", "fedadam"] = "fedavg"
-    server_lr: float = Field(1.0, gt=0)
-    server_momentum: float = Field(0.9, ge=0, lt=1)
-    weighting: Literal["equal", "declared", "fair"] = Field(
-        "equal", description="public weights only; fair: more to sites of low released utility"
-    )
-    fairness_q: float = Field(5.0, ge=0, description="fair: weight (1 − NDCG@10)^q; 0: equal")
-    sites_per_round: int = Field(
-        0, ge=0, description="sites drawn for each round; 0: all; claims no amplification"
-    )
-    min_sites: int = Field(2, ge=1, description="fewer replies than this end the run")
-    round_deadline_s: float = Field(3600.0, gt=0)
-    seed: int = Field(0, ge=0, description="initialisation and the non-private sampler")
-
-
-class EvaluationConfig(Section):
-    """How the adapter is examined. Exact figures are for the lab only."""
-
-    every: int = Field(1, ge=0, description="validate each E rounds; 0: only at the end")
-    metrics: Literal["exact", "private", "none"] = Field(
-        "exact", description="asked of sites; exact: lab only; private: noised, charged releases"
-    )
-    metrics_noise_multiplier: float = Field(
-        4.0, gt=0, description="σ of one private metrics release"
-    )
-    bootstrap_resamples: int = Field(2000, ge=100)
-    companions: str = Field(
-        "frozen,central",
-        description="runs of the lab beside this one, a comma list of frozen, central, time_cut, "
-        "last_fifth; empty: none",
-    )
-    lab: bool = Field(
-        True, description="after the run, rank for every user and baseline; loads all data"
-    )
-    personal_steps: int = Field(
-        0, ge=0, description="fairness tables: steps of each site's own user tower; 0: no such row"
-    )
-    personal_lr: float = Field(0.001, gt=0, description="step size of these, by Adam")
-    exposure_penalty: float = Field(
-        0.0, ge=0, description="fairness tables: re-ranking against popularity; 0: no such row"
-    )
-
-
-class EngineConfig(Section):
-    """What the run is computed with; it changes nothing but rounding."""
-
-    kind: Literal["inprocess", "flower"] = "inprocess"
-    training: Literal["stacked", "site_by_site"] = Field(
-        "stacked", description="inprocess: many sites in one batch, or each by itself"
-    )
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="auto, cpu, cuda or cuda:N"
-    )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of the frozen weights and states; the adapter stays in fp32"
-    )
-    workers: int = Field(
-        1, ge=1, le=256, description="inprocess: processes that share the sites, one per GPU if any"
-    )
-    threads: int = Field(0, ge=0, description="torch threads, shared by workers; 0: all cores")
+__all__ = [
+    "AUTO",
+    "DataConfig",
+    "EngineConfig",
+    "EvaluationConfig",
+    "FederationConfig",
+    "ModelConfig",
+    "PrivacyConfig",
+    "RunConfig",
+    "Section",
+]
 
 
 class RunConfig(Section):
