@@ -10,12 +10,12 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from common.atomic_files import file_errors, write_text
 from common.command_line import run_command_line
 from simulations.comparison.page import CHARTED, accuracy_chart
+from simulations.report.page import page_style
 from simulations.sweeps.markdown import sweep_markdown
 from simulations.sweeps.result_view import entries_of, impact_charts
 from simulations.sweeps.summary import read_sweep
@@ -55,7 +55,7 @@ def results_page(sweeps: Sequence[Path], page: Path) -> None:
 
 def standalone_svg(svg: str) -> str:
     """Return an inline `<svg>` of the report as a file of its own, with its styles."""
-    style = files("simulations.report").joinpath("templates/style.css").read_text("utf-8")
+    style = page_style()
     opening, rest = svg.split(">", 1)
     opening = opening.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" width="720"', 1)
     background = "svg { background: var(--paper); font-family: system-ui, sans-serif; }"

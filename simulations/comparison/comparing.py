@@ -48,11 +48,8 @@ def entry_record(entry: Entry, *, resamples: int) -> EntryRecord:
             if floor.kind == "dp_popularity"
             and min(floor.hr_10_difference.mean, floor.ndcg_10_difference.mean) < 0
         ),
-        baselines=tuple(
-            OtherRow(name=row.name, kind=row.kind, **_means(row, SHOWN, resamples))
-            for row in entry.rows[1:]
-            if row.kind not in FLOORS
-        ),
+        variants=_others(entry.of_kind("ablation", "central"), resamples),
+        baselines=_others(entry.of_kind("baseline"), resamples),
         **_means(entry.model, METRIC_NAMES, resamples),
     )
 
@@ -97,6 +94,12 @@ def difference(entry: Entry, reference: Entry, resamples: int) -> DifferenceReco
         second=reference.label,
         seeds=len(pairs),
         **_differences(mine, theirs, resamples),
+    )
+
+
+def _others(rows: Sequence[SeededRow], resamples: int) -> tuple[OtherRow, ...]:
+    return tuple(
+        OtherRow(name=row.name, kind=row.kind, **_means(row, SHOWN, resamples)) for row in rows
     )
 
 

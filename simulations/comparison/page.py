@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 from markupsafe import Markup
 
@@ -11,6 +10,7 @@ from simulations.comparison.records import DifferenceRecord, EntryRecord, OtherR
 from simulations.comparison.result_table import verdict
 from simulations.report.metrics_file import IntervalRecord
 from simulations.report.number_text import metric_text
+from simulations.report.page import page_style
 from simulations.report.svg_charts import IntervalRow, interval_chart
 from simulations.report.templating import templates
 
@@ -41,7 +41,6 @@ def comparison_page(
     Returns:
         HTML without any reference to another file or host.
     """
-    style = files("simulations.report").joinpath("templates/style.css").read_text("utf-8")
     baselines = entries[0].baselines if entries else ()
     records = [entry.model_dump(mode="json") for entry in entries]
     return (
@@ -50,7 +49,7 @@ def comparison_page(
         .render(
             title=title,
             subtitle=subtitle,
-            style=Markup(style),
+            style=Markup(page_style()),
             charts=[Markup(chart) for chart in _charts(entries, differences)],
             entries=records,
             baselines=[row.model_dump(mode="json") for row in baselines],
@@ -79,7 +78,8 @@ def accuracy_chart(entries: Sequence[EntryRecord], metric: str, name: str) -> st
     for entry in entries:
         style = "failed" if entry.failed_against else "a"
         rows.append(_row(entry.label, getattr(entry, metric), style))
-        rows += [_other(f"{entry.label}: {floor.name}", floor, metric) for floor in entry.floors]
+        beside = (*entry.floors, *entry.variants)
+        rows += [_other(f"{entry.label}: {row.name}", row, metric) for row in beside]
     rows += [_other(row.name, row, metric) for row in entries[0].baselines]
     return interval_chart(
         f"{name}, mean and 95% interval over users and seeds", f"{name}, {entries[0].stage}", rows

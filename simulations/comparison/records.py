@@ -36,7 +36,9 @@ class EntryRecord(Record):
         users, seeds: how many.
         floors: private floors at the same ε.
         failed_against: names of DP-Pop rows that the model is under.
-        baselines: rows without privacy beside it.
+        variants: of this entry's own model: before training, frozen BERT, central. What is made of
+            its releases is no row without privacy.
+        baselines: rows without privacy, which are no model of ours.
     """
 
     label: str
@@ -54,6 +56,7 @@ class EntryRecord(Record):
     mrr: IntervalRecord
     floors: tuple[FloorRow, ...] = ()
     failed_against: tuple[str, ...] = ()
+    variants: tuple[OtherRow, ...] = ()
     baselines: tuple[OtherRow, ...] = ()
 
 

@@ -31,6 +31,8 @@ def entries_table(entries: Sequence[EntryRecord]) -> Table:
         table.add_row(label, epsilon, _cell(entry.hr_10), _cell(entry.ndcg_10))
         for floor in entry.floors:
             table.add_row(f"  {floor.name}", epsilon, _cell(floor.hr_10), _cell(floor.ndcg_10))
+        for row in entry.variants:
+            table.add_row(f"  {row.name}", "", _cell(row.hr_10), _cell(row.ndcg_10))
     for row in first.baselines:
         table.add_row(row.name, "–", _cell(row.hr_10), _cell(row.ndcg_10))
     return table

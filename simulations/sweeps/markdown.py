@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simulations.comparison.records import EntryRecord
+from simulations.comparison.records import EntryRecord, OtherRow
 from simulations.comparison.result_table import verdict
 from simulations.report.fairness_records import ImpactRecord
 from simulations.report.metrics_file import IntervalRecord
@@ -58,6 +58,8 @@ def _accuracy(found: SweepFile, first: EntryRecord) -> str:
     lines = _head("point", "ε asked", "ε spent", "split", "seeds", "HR@10", "NDCG@10")
     for point in found.points:
         lines.append(_point_line(point))
+        if point.result is not None:
+            lines += [_variant_line(point.result, row) for row in point.result.variants]
     for row in first.baselines:
         cells = (row.name, "–", "–", first.split, "", _cell(row.hr_10), _cell(row.ndcg_10))
         lines.append(_line(*cells))
@@ -73,6 +75,11 @@ def _point_line(point: SweepPoint) -> str:
     name = f"**FAILED** {result.label}" if result.failed_against else result.label
     cells = (str(result.seeds), _cell(result.hr_10), _cell(result.ndcg_10))
     return _line(name, asked, spent, result.split, *cells)
+
+
+def _variant_line(entry: EntryRecord, row: OtherRow) -> str:
+    name = f"{entry.label}: {row.name}"
+    return _line(name, "", "", entry.split, "", _cell(row.hr_10), _cell(row.ndcg_10))
 
 
 def _floors(entries: Sequence[EntryRecord]) -> str:

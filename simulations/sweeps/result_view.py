@@ -47,10 +47,13 @@ def sweep_page(name: str, found: SweepFile) -> str:
 
 
 def _impact_section(found: SweepFile) -> Markup:
-    figures = "".join(f"<figure>{svg}</figure>" for svg in impact_charts(found).values())
+    figures = "".join(
+        f"<figure>{svg}<figcaption>By {name}.</figcaption></figure>"
+        for name, svg in impact_charts(found).items()
+    )
     return Markup(
-        f"<h2>Who pays for privacy</h2><p>NDCG@10 without privacy less that with it, by group, "
-        f'on the last_fifth split.</p><div class="charts">{figures}</div>'
+        '<div class="rail"><h2>Who pays for privacy</h2><p>NDCG@10 without privacy less that with '
+        f'it, by group, on the last_fifth split.</p></div><div class="body charts">{figures}</div>'
     )
 
 
