@@ -8,10 +8,12 @@ import torch
 
 from client.sampling import poisson_sample
 from common.config import RunConfig
+from common.full_softmax import full_softmax_batch
 from common.privacy_units import Contribution, Unit, collate, draw_contribution
 from common.randomness import RandomSource
 from common.recommender import Recommender
 from common.step_size import learning_rate, lora_learning_rate
+from common.unit_batch import UnitBatch
 
 
 def local_optimizer(
@@ -49,7 +51,12 @@ def poisson_steps(
 
 
 def shuffled_steps(
-    recommender: Recommender, units: Sequence[Unit], config: RunConfig, sampling: RandomSource
+    recommender: Recommender,
+    units: Sequence[Unit],
+    config: RunConfig,
+    sampling: RandomSource,
+    *,
+    with_lora: bool = True,
 ) -> Iterator[list[Contribution]]:
     """Endless plain steps: `federation.units_per_step` units at a time, in random orders."""
     per_step = min(config.federation.units_per_step, len(units))
@@ -59,21 +66,52 @@ def shuffled_steps(
             order, position = sampling.permutation(len(units)), 0
         chosen = order[position : position + per_step]
         position += per_step
-        yield [drawn(recommender, units[i], config, sampling) for i in chosen]
+        yield [drawn(recommender, units[i], config, sampling, with_lora=with_lora) for i in chosen]
 
 
 def drawn(
-    recommender: Recommender, unit: Unit, config: RunConfig, source: RandomSource
+    recommender: Recommender,
+    unit: Unit,
+    config: RunConfig,
+    source: RandomSource,
+    *,
+    with_lora: bool = True,
 ) -> Contribution:
-    """A fresh bounded contribution of `unit`."""
+    """A fresh bounded contribution of `unit`; without LoRA no row carries its gradient."""
     return draw_contribution(
         unit,
         catalogue_size=len(recommender.item_prior),
         targets=config.privacy.targets_per_unit,
         negatives=config.privacy.negatives_per_unit,
-        lora_rows=config.model.lora_rows if recommender.trains_lora else 0,
+        lora_rows=_lora_rows(recommender, config) if with_lora else 0,
         source=source,
     )
+
+
+def plain_steps(
+    recommender: Recommender,
+    units: Sequence[Unit],
+    config: RunConfig,
+    sampling: RandomSource,
+    *,
+    with_lora: bool = True,
+) -> Iterator[UnitBatch]:
+    """The batches of `shuffled_steps`: each unit has its own candidates, or all share all items."""
+    for contributions in shuffled_steps(recommender, units, config, sampling, with_lora=with_lora):
+        if not config.has_full_softmax:
+            yield collate(contributions, max_history=config.model.max_history)
+            continue
+        yield full_softmax_batch(
+            contributions,
+            catalogue_size=len(recommender.item_prior),
+            max_history=config.model.max_history,
+            lora_rows=_lora_rows(recommender, config) if with_lora else 0,
+            source=sampling,
+        )
+
+
+def _lora_rows(recommender: Recommender, config: RunConfig) -> int:
+    return config.model.lora_rows if recommender.trains_lora else 0
 
 
 def losses(

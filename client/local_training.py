@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 
 import torch
 
-from client.local_steps import local_optimizer, losses, poisson_steps, shuffled_steps
+from client.local_steps import local_optimizer, losses, plain_steps, poisson_steps
 from client.private_step import PrivateStep
 from client.sampling import poisson_sample
 from client.unit_updates import add_noised_mean, clipped_update_sum
@@ -193,9 +194,22 @@ def train_plain(
         return
     recommender.train()
     optimizer = local_optimizer(recommender, config, server_round)
-    steps = shuffled_steps(recommender, units, config, sampling)
-    for contributions in islice(steps, config.federation.local_steps):
-        optimizer.zero_grad(set_to_none=True)
-        losses(recommender, contributions, config).mean().backward()
-        optimizer.step()
+    steps = plain_steps(recommender, units, config, sampling)
+    with _dropout_from(recommender, sampling):
+        for batch in islice(steps, config.federation.local_steps):
+            optimizer.zero_grad(set_to_none=True)
+            recommender.unit_losses(batch).mean().backward()
+            optimizer.step()
     recommender.eval()
+
+
+@contextmanager
+def _dropout_from(recommender: Recommender, sampling: RandomSource) -> Iterator[None]:
+    """Dropout draws from the site's own stream; torch's generators are as before afterwards."""
+    if recommender.config.dropout == 0:
+        yield
+        return
+    device = recommender.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(sampling.integers(2**31, 1)[0]))
+        yield

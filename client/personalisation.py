@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from torch import nn
 
+from client.local_steps import plain_steps
 from common.config import RunConfig
-from common.privacy_units import Contribution, Unit, collate, draw_contribution
+from common.privacy_units import Unit
 from common.randomness import RandomSource
 from common.recommender import Recommender
 
@@ -72,27 +74,10 @@ def _fine_tune(
     source: RandomSource,
 ) -> None:
     optimizer = torch.optim.Adam(parameters, lr=config.evaluation.personal_lr)
-    per_step = min(config.federation.units_per_step, len(units))
     recommender.train()
-    for _ in range(config.evaluation.personal_steps):
-        chosen = source.permutation(len(units))[:per_step]
-        drawn = [_drawn(recommender, units[number], config, source) for number in chosen]
+    steps = plain_steps(recommender, units, config, source, with_lora=False)
+    for batch in islice(steps, config.evaluation.personal_steps):
         optimizer.zero_grad(set_to_none=True)
-        batch = collate(drawn, max_history=config.model.max_history)
         recommender.unit_losses(batch).mean().backward()
         optimizer.step()
     recommender.eval()
-
-
-def _drawn(
-    recommender: Recommender, unit: Unit, config: RunConfig, source: RandomSource
-) -> Contribution:
-    """A contribution without rows for LoRA, which stays as the federation made it."""
-    return draw_contribution(
-        unit,
-        catalogue_size=len(recommender.item_prior),
-        targets=config.privacy.targets_per_unit,
-        negatives=config.privacy.negatives_per_unit,
-        lora_rows=0,
-        source=source,
-    )

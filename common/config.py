@@ -61,6 +61,11 @@ class RunConfig(Section):
         return self.privacy.mode in ("distributed", "central")
 
     @property
+    def has_full_softmax(self) -> bool:
+        """Whether every target of a step stands against the whole catalogue."""
+        return self.privacy.negatives_per_unit == 0
+
+    @property
     def companions(self) -> tuple[str, ...]:
         """Names of the companion runs that the lab makes, in the order given."""
         return companion_names(self.evaluation.companions)

@@ -41,6 +41,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             "set model.dropout=0",
         )
     yield from _model_faults(config)
+    yield from _softmax_faults(config)
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
             (mode, "evaluation.metrics"),
@@ -92,6 +93,25 @@ def _model_faults(config: RunConfig) -> Iterator[CrossFault]:
             ("model.item_to_item", "model.popularity_prior"),
             "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
             "set model.popularity_prior=true, or model.item_to_item=false",
+        )
+
+
+def _softmax_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Units that share the catalogue as candidates cannot be clipped one by one."""
+    key = "privacy.negatives_per_unit"
+    if not config.has_full_softmax:
+        return
+    if config.is_private:
+        yield CrossFault(
+            ("privacy.mode", key),
+            f"{key} must be at least 1 in a private mode, where each unit has candidates of its "
+            f"own, got 0; set {key}=200, or privacy.mode=none",
+        )
+    if config.model.history_gradient:
+        yield CrossFault(
+            ("model.history_gradient", key),
+            f"model.history_gradient needs candidates of each unit's own, got {key}=0; set "
+            f"{key}=200, or model.history_gradient=false",
         )
 
 

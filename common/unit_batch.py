@@ -19,11 +19,11 @@ class UnitBatch:
         target_mask: ``[B, m]`` bool.
         ratings: ``[B, m]`` float32.
         target_items: ``[B, m]`` int64.
-        candidates: ``[B, N]`` int64.
+        candidates: ``[B, N]`` int64; ``[1, N]`` where all units share them.
         target_columns: ``[B, m]`` int64.
         others_allowed: ``[B, N]`` bool, candidates that may stand against a target.
         live: Number of leading candidate columns with a gradient through LoRA.
-        live_scale: ``[B, live]`` float32.
+        live_scale: ``[B, live]`` float32, or ``[1, live]`` like the candidates.
     """
 
     history: torch.Tensor

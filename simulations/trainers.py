@@ -9,7 +9,7 @@ from simulations.stacked import ProvedTrainer
 
 
 def batch_trainer(config: RunConfig) -> BatchTrainer:
-    """The trainer that `engine.training` names."""
-    if config.engine.training == "site_by_site":
+    """The trainer that `engine.training` names; a full softmax has no rows per unit to stack."""
+    if config.engine.training == "site_by_site" or config.has_full_softmax:
         return OneByOne(SITE_BY_SITE)
     return ProvedTrainer()
