@@ -75,7 +75,7 @@ def plan(question: Question, scenario: Path) -> list[PlannedRun]:
             continue
         faults += _point_faults(config, name, seen)
         seen[config] = name
-        runs += _seeded(PlannedRun(name, settings, 0, config), question.seeds)
+        runs += seeded(PlannedRun(name, settings, 0, config), question.seeds)
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     return runs
@@ -96,6 +96,14 @@ def point_name(settings: Mapping[str, str]) -> str:
     return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+def seeded(first: PlannedRun, seeds: int) -> list[PlannedRun]:
+    """Return a point's run of seed 0 with all its seeds; seed s adds s to `SEED_KEYS`."""
+    return [
+        PlannedRun(first.point, first.settings, seed, _with_seed(first.config, seed))
+        for seed in range(seeds)
+    ]
+
+
 def _is_infinite(key: str, value: str) -> bool:
     return key == EPSILON_KEY and _INFINITE.fullmatch(value) is not None
 
@@ -114,13 +122,6 @@ def _point_faults(config: RunConfig, name: str, seen: Mapping[RunConfig, str]) -
             "data.sites_folder=''"
         )
     return faults
-
-
-def _seeded(first: PlannedRun, seeds: int) -> list[PlannedRun]:
-    return [
-        PlannedRun(first.point, first.settings, seed, _with_seed(first.config, seed))
-        for seed in range(seeds)
-    ]
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:
