@@ -22,6 +22,8 @@ from simulations.privacy_command import EXAMPLES as PRIVACY_EXAMPLES
 from simulations.privacy_command import privacy
 from simulations.run_paths import find_run
 from simulations.scenario_files import bundled_scenarios, find_scenario
+from simulations.search_command import EXAMPLES as SEARCH_EXAMPLES
+from simulations.search_command import search
 from simulations.simulate_command import EXAMPLES, simulate
 
 app = typer.Typer(
@@ -66,6 +68,7 @@ def scenarios(as_json: AsJson = False) -> None:
 
 
 app.command(epilog=COMPARE_EXAMPLES)(compare)
+app.command(epilog=SEARCH_EXAMPLES)(search)
 app.command("privacy", epilog=PRIVACY_EXAMPLES)(privacy)
 
 

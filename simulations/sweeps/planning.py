@@ -73,7 +73,7 @@ def plan(question: Question, scenario: Path) -> list[PlannedRun]:
         name = point_name(settings)
         if config in seen and any(_is_infinite(*item) for item in settings.items()):
             continue
-        faults += _point_faults(config, name, seen)
+        faults += point_faults(config, name, seen)
         seen[config] = name
         runs += seeded(PlannedRun(name, settings, 0, config), question.seeds)
     if faults:
@@ -104,11 +104,14 @@ def seeded(first: PlannedRun, seeds: int) -> list[PlannedRun]:
     ]
 
 
-def _is_infinite(key: str, value: str) -> bool:
-    return key == EPSILON_KEY and _INFINITE.fullmatch(value) is not None
+def point_faults(config: RunConfig, name: str, seen: Mapping[RunConfig, str]) -> Sequence[str]:
+    """Return what speaks against a point: it is another one again, or spends lasting budgets.
 
-
-def _point_faults(config: RunConfig, name: str, seen: Mapping[RunConfig, str]) -> Sequence[str]:
+    Args:
+        config: what it runs.
+        name: its name.
+        seen: the names of those before it.
+    """
     faults = []
     if config in seen:
         faults.append(
@@ -117,11 +120,15 @@ def _point_faults(config: RunConfig, name: str, seen: Mapping[RunConfig, str]) -
         )
     if config.data.sites_folder:
         faults.append(
-            f"data.sites_folder must be empty in a sweep, got {config.data.sites_folder}: its "
-            "sites' ledgers are lifelong, and every run would spend from them; set "
-            "data.sites_folder=''"
+            "data.sites_folder must be empty in a sweep or search, got "
+            f"{config.data.sites_folder}: its sites' ledgers are lifelong, and every run would "
+            "spend from them; set data.sites_folder=''"
         )
     return faults
+
+
+def _is_infinite(key: str, value: str) -> bool:
+    return key == EPSILON_KEY and _INFINITE.fullmatch(value) is not None
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:

@@ -1,0 +1,32 @@
+"""What a search shows at its end, on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from simulations.search.search_file import SearchFile
+from simulations.search.statements import (
+    NOT_COVERED,
+    claim_text,
+    fault_lines,
+    finding_lines,
+    ground_text,
+    interval_note,
+    own_text,
+    point_rows,
+)
+
+
+def show_search(console: Console, found: SearchFile) -> None:
+    """Print the points, the best first, and what came out."""
+    table = Table(
+        "", "seeds", "HR@10", "NDCG@10", "NDCG@10 less the best", "",
+        caption=f"{claim_text(found)}; {ground_text(found)}",
+    )  # fmt: skip
+    for row in point_rows(found):
+        table.add_row(*row, style="bold" if row.verdict == "best" else None)
+    console.print(table)
+    lines = [own_text(found), *finding_lines(found), *fault_lines(found)]
+    for line in [*lines, interval_note(found), NOT_COVERED]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
