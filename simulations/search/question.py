@@ -165,10 +165,10 @@ def _axis(table: object, place: str, faults: list[str]) -> tuple[Point, ...]:
         faults.append(f"{place} has no {what}, got {shown(listed)}; list at least one")
         return ()
     raw = listed if "points" in table else [{str(table["key"]): value} for value in listed]
+    if {} in raw:
+        faults.append(f"a point of {place} changes no key; give it one, or leave it out")
     points = [_settings(each, place, faults) for each in raw]
     for point in points:
-        if not point:
-            faults.append(f"a point of {place} changes no key; give it one, or leave it out")
         for key, value in point.items():
             faults += axis_key_faults(key, value, place)
     return tuple(points)

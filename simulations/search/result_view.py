@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from simulations.search.search_file import SearchFile
 from simulations.search.statements import (
@@ -20,12 +20,14 @@ from simulations.search.statements import (
 
 def show_search(console: Console, found: SearchFile) -> None:
     """Print the points, the best first, and what came out."""
+    names = Column("", overflow="fold", min_width=20)
     table = Table(
-        "", "seeds", "HR@10", "NDCG@10", "NDCG@10 less the best", "",
+        names, "HR@10", "NDCG@10", "less the best", "",
         caption=f"{claim_text(found)}; {ground_text(found)}",
     )  # fmt: skip
     for row in point_rows(found):
-        table.add_row(*row, style="bold" if row.verdict == "best" else None)
+        cells = (row.label, row.hr_10, row.ndcg_10, row.less_best, row.verdict)
+        table.add_row(*cells, style="bold" if row.verdict == "best" else None)
     console.print(table)
     lines = [own_text(found), *finding_lines(found), *fault_lines(found)]
     for line in [*lines, interval_note(found), NOT_COVERED]:
