@@ -22,11 +22,12 @@ def show_search(console: Console, found: SearchFile) -> None:
     """Print the points, the best first, and what came out."""
     names = Column("", overflow="fold", min_width=20)
     table = Table(
-        names, "HR@10", "NDCG@10", "less the best", "",
+        names, "HR@10", "NDCG@10", "less the best",
         caption=f"{claim_text(found)}; {ground_text(found)}",
     )  # fmt: skip
     for row in point_rows(found):
-        cells = (row.label, row.hr_10, row.ndcg_10, row.less_best, row.verdict)
+        stands = f"{row.less_best} {row.verdict}".strip()
+        cells = (row.label, row.hr_10, row.ndcg_10, stands)
         table.add_row(*cells, style="bold" if row.verdict == "best" else None)
     console.print(table)
     lines = [own_text(found), *finding_lines(found), *fault_lines(found)]
