@@ -22,7 +22,9 @@ class DataConfig(Section):
     """Which interactions, how they are split in time, how users spread over sites."""
 
     dataset: str = Field(
-        "movielens-100k", min_length=1, description="movielens-100k, synthetic, or a folder"
+        "movielens-100k",
+        min_length=1,
+        description="movielens-100k, debian-packages, synthetic, or a folder",
     )
     split: Literal["leave_one_out", "last_fifth", "time_cut"] = "leave_one_out"
     validation_from: int = Field(
