@@ -19,12 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.adapters import Adapter
 from common.errors import DataError
 from common.holdout import ItemSequence, UserSplit, hold_out
 from common.interactions import Catalogue, Dataset, Interactions, Users
-from common.loaded_recommender import load_round
-from common.recommender import Recommender
 from simulations.evaluation.full_ranking import Scorer, Scores, evaluate_scorer
 
 LEAST_HISTORY = 3  # warm items before an event
@@ -151,7 +148,7 @@ def cold_events(
                 continue
             item = int(whole.items[place])
             event = UserSplit(
-                split.user_id, _part(whole, warm), _part(whole, []), _part(whole, [place])
+                split.user_id, _part(whole, warm), _part(whole, []), _part(whole, [int(place)])
             )
             found[item].append((_hash(seed, f"{split.user_id} {item}"), event))
     events = [
@@ -189,50 +186,6 @@ def among(scorer: Scorer, items: IntArray) -> Scorer:
         left = np.full_like(scores, -np.inf)
         left[:, items] = scores[:, items]
         return left
-
-    return score
-
-
-def with_new_items(
-    recommender: Recommender,
-    trained: Recommender,
-    adapter: Adapter,
-    item_prior: NDArray[np.float32],
-    cold: IntArray,
-) -> Scorer:
-    """A scorer of the whole catalogue by what was trained before `cold` items came.
-
-    The whitening stays that of training. Nobody can have interacted with a new item, so that
-    no count says that it is unpopular: it gets the mean prior of the others, and no item code.
-    Which items are new is public.
-
-    Args:
-        recommender: over the whole catalogue; its constants become those of `trained`.
-        trained: over training's catalogue.
-        adapter: the run's.
-        item_prior: float32[W] of training's catalogue, or [0] of a run without.
-        cold: the new items.
-    """
-    for own, other in (
-        (recommender.whitening.mean, trained.whitening.mean),
-        (recommender.whitening.matrix, trained.whitening.matrix),
-        (recommender.score.softening, trained.score.softening),
-    ):
-        own.copy_(other)
-    size = len(recommender.item_prior)
-    prior = np.zeros(size, dtype=np.float32)
-    lift = np.zeros(size, dtype=np.float32)
-    recommender.keep_table_for("")  # made with other constants
-    if len(item_prior):
-        prior[known_items(cold, size)] = item_prior
-        prior[cold] = item_prior.min() - 1  # below all, so that item codes stay where they were
-    load_round(recommender, adapter, prior)
-    weight = float(recommender.score.prior.weight.item())
-    if len(item_prior):
-        lift[cold] = weight * (item_prior.mean() - prior[cold])
-
-    def score(histories: Sequence[IntArray]) -> Scores:
-        return recommender.score_all(histories) + lift
 
     return score
 

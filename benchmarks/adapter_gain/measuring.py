@@ -23,11 +23,11 @@ from simulations.cold_items import (
     cold_events,
     draw_cold_items,
     evaluate_cold,
-    with_new_items,
     without_items,
 )
 from simulations.engines import run_engine
 from simulations.evaluation.full_ranking import evaluate_scorer
+from simulations.new_items import with_new_items
 from simulations.run_scorer import scorer_of
 from simulations.run_statistics import run_statistics
 from simulations.simulate import total_epsilon

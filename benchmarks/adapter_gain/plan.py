@@ -1,6 +1,7 @@
 """The runs of the study: which part of the model is trained, on what data, at which ε.
 
-All settings were chosen on validation: known items on each user's second-last item, cold items
+These are first settings, not searched ones. They may be chosen on validation alone
+(``--stage validation --set KEY=VALUE``): known items on each user's second-last item, cold items
 on a set of cold items of their own.
 """
 
