@@ -136,7 +136,8 @@ def _finish(
     runs: Sequence[PlannedRun],
     ends: Mapping[str, RunEnd],
 ) -> SweepFile:
-    """Write ``sweep.json`` and ``sweep.html``."""
+    """Write ``sweep.json`` and ``sweep.html``; each run's report then shows the other budgets."""
+    from simulations.report import build_report
     from simulations.sweeps.impact import with_impact
     from simulations.sweeps.result_view import sweep_page
     from simulations.sweeps.summary import summarise
@@ -144,6 +145,9 @@ def _finish(
     found = with_impact(folder, summarise(folder, question, runs, ends))
     write_json(folder.path / RESULT_FILE, found.model_dump(mode="json"))
     write_text(folder.path / PAGE_FILE, sweep_page(folder.path.name, found))
+    for run in runs if len(found.points) > 1 else ():
+        if folder.outcome(run) is not None:
+            build_report(folder.run_path(run))
     return found
 
 

@@ -11,8 +11,8 @@ from simulations.comparison.records import (
     ComparisonFile,
     DifferenceRecord,
     EntryRecord,
-    FloorRow,
     OtherRow,
+    PairedRow,
 )
 from simulations.evaluation.comparison import two_level_mean
 from simulations.report.metrics_file import IntervalRecord, RowKind
@@ -30,7 +30,7 @@ def entry_record(entry: Entry, *, resamples: int) -> EntryRecord:
         entry: with S seeds.
         resamples: of every interval.
     """
-    floors = tuple(_floor(entry.model, row, resamples) for row in entry.of_kind(*FLOORS))
+    floors = _paired(entry, FLOORS, resamples)
     ground = entry.grounds[0]
     return EntryRecord(
         label=entry.label,
@@ -48,7 +48,7 @@ def entry_record(entry: Entry, *, resamples: int) -> EntryRecord:
             if floor.kind == "dp_popularity"
             and min(floor.hr_10_difference.mean, floor.ndcg_10_difference.mean) < 0
         ),
-        variants=_others(entry.of_kind("ablation", "central"), resamples),
+        variants=_paired(entry, ("ablation", "central"), resamples),
         baselines=_others(entry.of_kind("baseline"), resamples),
         **_means(entry.model, METRIC_NAMES, resamples),
     )
@@ -103,15 +103,19 @@ def _others(rows: Sequence[SeededRow], resamples: int) -> tuple[OtherRow, ...]:
     )
 
 
-def _floor(model: SeededRow, floor: SeededRow, resamples: int) -> FloorRow:
-    differences = _differences(model, floor, resamples)
-    return FloorRow(
-        name=floor.name,
-        kind=floor.kind,
-        hr_10_difference=differences["hr_10"],
-        ndcg_10_difference=differences["ndcg_10"],
-        **_means(floor, SHOWN, resamples),
-    )
+def _paired(entry: Entry, kinds: Sequence[RowKind], resamples: int) -> tuple[PairedRow, ...]:
+    rows = []
+    for row in entry.of_kind(*kinds):
+        differences = _differences(entry.model, row, resamples)
+        paired = PairedRow(
+            name=row.name,
+            kind=row.kind,
+            hr_10_difference=differences["hr_10"],
+            ndcg_10_difference=differences["ndcg_10"],
+            **_means(row, SHOWN, resamples),
+        )
+        rows.append(paired)
+    return tuple(rows)
 
 
 def _means(row: SeededRow, names: Sequence[str], resamples: int) -> dict[str, IntervalRecord]:

@@ -10,7 +10,7 @@ from simulations.report.metrics_file import IntervalRecord, Record, RowKind
 
 
 class OtherRow(Record):
-    """A row beside the model (a floor, a baseline): its means over users and seeds."""
+    """A row beside the model: its means over users and seeds."""
 
     name: str
     kind: RowKind
@@ -18,8 +18,8 @@ class OtherRow(Record):
     ndcg_10: IntervalRecord
 
 
-class FloorRow(OtherRow):
-    """A private floor at the model's ε, and the model's paired difference from it."""
+class PairedRow(OtherRow):
+    """Such a row (a private floor, a variant), and the model's paired difference from it."""
 
     hr_10_difference: IntervalRecord
     ndcg_10_difference: IntervalRecord
@@ -54,9 +54,9 @@ class EntryRecord(Record):
     ndcg_10: IntervalRecord
     ndcg_20: IntervalRecord
     mrr: IntervalRecord
-    floors: tuple[FloorRow, ...] = ()
+    floors: tuple[PairedRow, ...] = ()
     failed_against: tuple[str, ...] = ()
-    variants: tuple[OtherRow, ...] = ()
+    variants: tuple[PairedRow, ...] = ()
     baselines: tuple[OtherRow, ...] = ()
 
 

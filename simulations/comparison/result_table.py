@@ -31,21 +31,21 @@ def entries_table(entries: Sequence[EntryRecord]) -> Table:
         table.add_row(label, epsilon, _cell(entry.hr_10), _cell(entry.ndcg_10))
         for floor in entry.floors:
             table.add_row(f"  {floor.name}", epsilon, _cell(floor.hr_10), _cell(floor.ndcg_10))
-        for row in entry.variants:
-            table.add_row(f"  {row.name}", "", _cell(row.hr_10), _cell(row.ndcg_10))
+        for variant in entry.variants:
+            table.add_row(f"  {variant.name}", "", _cell(variant.hr_10), _cell(variant.ndcg_10))
     for row in first.baselines:
         table.add_row(row.name, "–", _cell(row.hr_10), _cell(row.ndcg_10))
     return table
 
 
 def floors_table(entries: Sequence[EntryRecord]) -> Table | None:
-    """Return a table of the differences from the private floors; None where there are none."""
+    """Return a table of the differences from floors and variants; None where there are none."""
     table = Table(
         "", "less", "ΔHR@10", "ΔNDCG@10",
-        caption="the same ε, users and seeds; FAILED: under DP-Pop",
+        caption="the model less the other row, same users and seeds; FAILED: under DP-Pop",
     )  # fmt: skip
     for entry in entries:
-        for floor in entry.floors:
+        for floor in (*entry.floors, *entry.variants):
             failed = floor.name in entry.failed_against
             table.add_row(
                 f"{entry.label} FAILED" if failed else entry.label,

@@ -28,8 +28,8 @@ def sweep_markdown(name: str, found: SweepFile, images: Sequence[str]) -> str:
     floors = _floors(entries)
     if floors:
         parts += [
-            "Paired differences from the private floors at the same ε, users and seeds. A row "
-            "under DP-Pop has failed.",
+            "Paired differences from the private floors at the same ε and from the model's own "
+            "variants, over the same users and seeds. A row under DP-Pop has failed.",
             floors,
         ]
     parts += [" ".join(images)] if images else []
@@ -83,10 +83,10 @@ def _variant_line(entry: EntryRecord, row: OtherRow) -> str:
 
 
 def _floors(entries: Sequence[EntryRecord]) -> str:
-    lines = _head("point", "floor", "its HR@10", "its NDCG@10", "ΔHR@10", "ΔNDCG@10", "verdict")
+    lines = _head("point", "less", "its HR@10", "its NDCG@10", "ΔHR@10", "ΔNDCG@10", "verdict")
     empty = len(lines)
     for entry in entries:
-        for floor in entry.floors:
+        for floor in (*entry.floors, *entry.variants):
             is_under = floor.name in entry.failed_against
             lines.append(
                 _line(

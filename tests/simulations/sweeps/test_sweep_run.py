@@ -115,6 +115,9 @@ def test_a_sweep_is_stopped_killed_and_resumed(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert {record["attribute"] for record in found["impact"]} >= {"gender"}
     assert {record["epsilon"] for record in found["impact"]} == {3.0}
+    for report in (tmp_path / "sweep").glob("points/*/seed-?/report.json"):
+        beside = json.loads(report.read_text(encoding="utf-8"))["utility_by_epsilon"]
+        assert beside["is_sweep"], report  # drawn again, once the other budgets were there
     assert "Who pays for privacy" in Path(found["report"]).read_text(encoding="utf-8")
 
     again = run(tmp_path, *asked)
