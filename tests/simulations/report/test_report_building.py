@@ -270,6 +270,9 @@ def test_what_context_brings_into_the_claim_is_said(make_run: MakeRun) -> None:
     inputs = "users' attributes and times of interactions were among their inputs"
     assert any(inputs in line for line in of_users["claim"]["covered"])
     assert inputs in statement
+
+
+def test_what_examples_do_not_protect_of_their_context_is_said(make_run: MakeRun) -> None:
     changes = {"model": {"context": "user"}, "privacy": {"unit": "example"}}
     _, _, statement = built(make_run(changes, unit="example"))
     assert "every example of that user carries them" in statement
