@@ -82,6 +82,14 @@ class ModelConfig(Section):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
+    context: str = Field(
+        "",
+        description="what the user's side reads beside the history, a comma list of user "
+        "(attributes), time (of the request); never leaves the site; empty: none",
+    )
+    context_dim: int = Field(
+        64, ge=1, le=4096, description="context user: buckets that attributes are hashed into"
+    )
     max_history: int = Field(150, ge=1, description="most recent items that the user tower reads")
     history_gradient: bool = Field(
         False,
