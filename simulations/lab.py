@@ -59,7 +59,12 @@ def examine(
     """
     data = config.data
     splits = hold_out(
-        dataset.interactions, dataset.catalogue, split=data.split, seed=data.seed, cut=data.cut
+        dataset.interactions,
+        dataset.catalogue,
+        split=data.split,
+        seed=data.seed,
+        cut=data.cut,
+        users=dataset.users,
     )
     recommender = build_recommender(config, dataset.catalogue)
     model = model_row(config, recommender, folder, splits)
