@@ -57,15 +57,7 @@ def examine(
     Returns:
         The contents of ``metrics.json``.
     """
-    data = config.data
-    splits = hold_out(
-        dataset.interactions,
-        dataset.catalogue,
-        split=data.split,
-        seed=data.seed,
-        cut=data.cut,
-        users=dataset.users,
-    )
+    splits = held_out(config, dataset)
     recommender = build_recommender(config, dataset.catalogue)
     model = model_row(config, recommender, folder, splits)
     write_peft_files(recommender.item_tower.peft, folder)  # the run's adapter is loaded
@@ -86,7 +78,7 @@ def examine(
     finally:  # the run's own result is never lost, and neither is a companion that is over
         rows = _same_users([model, *others], outcomes)
         exact = _metrics(config, dataset, splits, rows, outcomes, cost)
-        keep_users(folder.path, data, dataset.name, splits, rows)
+        keep_users(folder.path, config.data, dataset.name, splits, rows)
         folder.write_json("metrics.json", exact.model_dump(mode="json"))
     shown = fairness_beside(exact, config, folder, dataset, hears)
     metrics = shown.model_dump(mode="json")
@@ -152,6 +144,19 @@ def model_row(
         mode=privacy.mode,
         epsilon=privacy.target_epsilon if config.is_private else None,
         note=f"{config.data.sites} sites, {config.federation.rounds} rounds",
+    )
+
+
+def held_out(config: RunConfig, dataset: Dataset) -> list[UserSplit]:
+    """Every user's parts in time, with what the user's side of the model reads of them."""
+    data = config.data
+    return hold_out(
+        dataset.interactions,
+        dataset.catalogue,
+        split=data.split,
+        seed=data.seed,
+        cut=data.cut,
+        users=dataset.users,
     )
 
 

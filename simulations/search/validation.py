@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from common.build_recommender import build_recommender
 from common.config import RunConfig
-from common.holdout import Stage, hold_out
+from common.holdout import Stage
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from simulations.comparison.per_user_file import Ground, splits_sha256, write_per_user
 from simulations.datasets import load_dataset
-from simulations.lab import model_row
+from simulations.lab import held_out, model_row
 
 STAGE: Stage = "validation"
 
@@ -29,9 +29,7 @@ def keep_validation(config: RunConfig, folder: RunFolder, listener: ProgressList
     listener.message("ranking for the validation part")
     data = config.data
     dataset = load_dataset(data, notify=listener.message)
-    splits = hold_out(
-        dataset.interactions, dataset.catalogue, split=data.split, seed=data.seed, cut=data.cut
-    )
+    splits = held_out(config, dataset)
     recommender = build_recommender(config, dataset.catalogue)
     row = model_row(config, recommender, folder, splits, stage=STAGE)
     users, sha256 = len(row.metrics.user_ids), splits_sha256(splits)

@@ -33,6 +33,8 @@ lora_layers = 1
 lora_rank = 2
 item_side = "head"
 item_to_item = true
+context = "user,time"
+context_dim = 2
 [privacy]
 mode = "none"
 targets_per_unit = 2
