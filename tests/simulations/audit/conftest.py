@@ -81,9 +81,10 @@ def site_releases(folder: RunFolder, sites: Path, config: RunConfig, changes: Ch
             rows.append({"site": name, "status": "ok", "reason": None, "bytes_up": record.bytes,
                          "epsilon_prv": record.epsilon_prv})  # fmt: skip
         adapter = adapter_of_round(changes.seed, server_round)
+        validation = {"users": 9.0, "hr_10": 0.1 + changes.seed, "ndcg_10": 0.1}
         row = {"run": RUN, "server_round": server_round, "seconds": 1.0, "sites": rows,
                "started_at": "2026-01-01T00:00:00.000+00:00", "update_norm": 0.5,
-               "validation": {"users": 9.0, "hr_10": 0.1 + changes.seed, "ndcg_10": 0.1}}  # fmt: skip
+               "validation": validation}  # fmt: skip
         if server_round and not changes.forgets_hash:
             row["adapter_sha256"] = adapter_sha256(adapter)
         folder.append_round(row)
