@@ -13,8 +13,8 @@ from simulations.report.interval_record import Record
 
 AUDIT_FILE, AUDIT_PAGE = "audit.json", "audit.html"
 DOMAIN = b"fedrec audit 1\n"
-SENTENCE = "Lower bounds can refute the claim; they cannot prove it."
 Sha256 = str
+Verdict = Literal["refuted", "not_refuted", "not_tested", "no_claim"]
 
 
 class ClaimRecord(Record):
@@ -96,7 +96,8 @@ class AuditFile(Record):
 
     Attributes:
         run: the run's folder name; `run_id` its own name, unique for ever.
-        verdict: `refuted` where any gate failed; `no_claim` where there was nothing to refute.
+        verdict: `refuted` where any gate failed; `not_tested` where none could be decided;
+            `no_claim` where there was nothing to refute.
         audited_at: UTC.
         seconds: what the checks took.
         findings: one per gate, and what else was found.
@@ -105,12 +106,14 @@ class AuditFile(Record):
     """
 
     schema_version: Literal[1] = 1
-    sentence: Literal["Lower bounds can refute the claim; they cannot prove it."] = SENTENCE
+    sentence: Literal["Lower bounds can refute the claim; they cannot prove it."] = (
+        "Lower bounds can refute the claim; they cannot prove it."
+    )
     run: str
     run_id: str | None
     config_sha256: Sha256
     adapter_sha256: Sha256 | None
-    verdict: Literal["refuted", "not_refuted", "no_claim"]
+    verdict: Verdict
     audited_at: str
     seconds: float
     claim: ClaimRecord

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -24,6 +23,7 @@ from simulations.audit.audit_file import (
     NotRun,
     PlannedGate,
     PreRegistration,
+    Verdict,
 )
 from simulations.audit.audit_log import LOG_FILE, AuditLog, LogPlace
 from simulations.audit.auditor_key import public_hex, sign
@@ -145,12 +145,13 @@ def _registered(evidence: Evidence, plan: PreRegistration) -> dict[str, object]:
     }
 
 
-def _verdict(
-    claim: ClaimRecord, findings: Sequence[Finding]
-) -> Literal["refuted", "not_refuted", "no_claim"]:
+def _verdict(claim: ClaimRecord, findings: Sequence[Finding]) -> Verdict:
     if any(finding.refutes for finding in findings):
         return "refuted"
-    return "not_refuted" if claim.status == "private" else "no_claim"
+    if claim.status != "private":
+        return "no_claim"
+    is_tested = any(finding.gate and finding.verdict == "pass" for finding in findings)
+    return "not_refuted" if is_tested else "not_tested"
 
 
 def _not_run(checks: Sequence[Check]) -> tuple[NotRun, ...]:

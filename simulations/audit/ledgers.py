@@ -8,20 +8,18 @@ made twice.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 
-from common.accounting import epsilon
-from common.noise_plan import steps_per_round
-from common.privacy_events import (
-    PrivacyEvent,
-    event_from_dict,
-    history_log_ratio,
-    merge_events,
-)
+from common.privacy_events import merge_events
 from simulations.audit.accounting import no_claim
 from simulations.audit.evidence import Evidence
-from simulations.audit.exported_ledger import Entry, ExportedLedger, is_release
 from simulations.audit.finding import Finding
+from simulations.audit.ledger_charges import (
+    delta_fault,
+    rate_fault,
+    steps_fault,
+    totals_fault,
+    unit_fault,
+)
 from simulations.audit.same_releases import release_key
 from simulations.report.privacy_totals import charged
 
@@ -48,7 +46,6 @@ GATES = {
     "accounting.unit": _UNIT,
 }
 _CLAIMS = ("ledger.totals", "accounting.delta", "accounting.steps", "accounting.rate")
-_TOTAL_SLACK = 1e-9
 
 
 def audit_ledgers(evidence: Evidence) -> tuple[Finding, ...]:
@@ -70,17 +67,17 @@ def audit_ledgers(evidence: Evidence) -> tuple[Finding, ...]:
         _finding("ledger.double_release", _double_fault(evidence), _DOUBLE),
         _peers(evidence),
         _adapter(evidence),
-        _finding("accounting.unit", _unit_fault(evidence), _UNIT),
+        _finding("accounting.unit", unit_fault(evidence), _UNIT),
     ]
     reason = no_claim(evidence)
     if reason:
         return (*found, *(_finding(name, None, "", reason) for name in _CLAIMS))
     return (
         *found,
-        _finding("ledger.totals", _totals_fault(evidence), _TOTALS),
-        _finding("accounting.delta", _delta_fault(evidence), _DELTA),
-        _finding("accounting.steps", _steps_fault(evidence), _STEPS),
-        _finding("accounting.rate", _rate_fault(evidence), _RATE),
+        _finding("ledger.totals", totals_fault(evidence), _TOTALS),
+        _finding("accounting.delta", delta_fault(evidence), _DELTA),
+        _finding("accounting.steps", steps_fault(evidence), _STEPS),
+        _finding("accounting.rate", rate_fault(evidence), _RATE),
     )
 
 
@@ -165,92 +162,6 @@ def _double_fault(evidence: Evidence) -> str:
             if count > 1:
                 return f"{site} charged {kind} of round {server_round} {count} times"
     return ""
-
-
-def _unit_fault(evidence: Evidence) -> str:
-    unit = evidence.config.privacy.unit
-    for site, ledger in evidence.ledgers.items():
-        if ledger.unit != unit:
-            return f"the ledger of {site} is per {ledger.unit}, the run claims per {unit}"
-    for record in evidence.releases:
-        if record.unit != unit:
-            return f"{record.site} released per {record.unit}, the run claims per {unit}"
-    return ""
-
-
-def _totals_fault(evidence: Evidence) -> str:
-    delta = evidence.config.privacy.target_delta
-    for site, ledger in evidence.ledgers.items():
-        for number, entry, history in _own_entries(evidence, ledger):
-            for name in ("prv", "rdp"):
-                stated, truth = entry["record"][f"epsilon_{name}"], epsilon(history, delta, name)  # type: ignore[arg-type]
-                if stated is None or stated < truth - _TOTAL_SLACK - history_log_ratio(history):
-                    shown = "no" if stated is None else f"ε={stated:.4f} as"
-                    return (
-                        f"entry {number} of {site} states {shown} {name.upper()} total, its "
-                        f"entries up to there cost ε={truth:.4f} at δ={delta:g}"
-                    )
-    return ""
-
-
-def _delta_fault(evidence: Evidence) -> str:
-    delta = evidence.config.privacy.target_delta
-    users = evidence.files.metrics.rows[0].users if evidence.files.metrics else 0
-    if users and delta * users >= 1:
-        return f"δ={delta:g} is not below 1 ÷ {users} users"
-    for site, ledger in evidence.ledgers.items():
-        for number, entry, _ in _own_entries(evidence, ledger):
-            if {entry["delta"], entry["record"]["delta"]} != {delta}:
-                return f"entry {number} of {site} is at δ={entry['delta']}, the run's is {delta:g}"
-    fault = _totals_fault(evidence)
-    return f"a total holds only at a larger δ: {fault}" if fault else ""
-
-
-def _steps_fault(evidence: Evidence) -> str:
-    expected = steps_per_round(evidence.config)
-    for site, ledger in evidence.ledgers.items():
-        for number, entry, _ in _own_entries(evidence, ledger):
-            steps = _steps(entry)
-            wanted = expected if entry["kind"] == "update" else 1
-            if steps != wanted:
-                return (
-                    f"entry {number} of {site} ({entry['kind']}, round {entry['server_round']}) "
-                    f"is charged for {steps} steps, the run's configuration makes {wanted}"
-                )
-    return ""
-
-
-def _rate_fault(evidence: Evidence) -> str:
-    rate = evidence.config.privacy.sample_rate
-    for site, ledger in evidence.ledgers.items():
-        for number, entry, _ in _own_entries(evidence, ledger):
-            charged_rate = (entry["event"] or {}).get("sample_rate", 1.0)
-            wanted = rate if entry["kind"] == "update" else 1.0
-            if charged_rate < wanted:
-                return (
-                    f"entry {number} of {site} is charged at q={charged_rate:g}, the run samples "
-                    f"at q={wanted:g}"
-                )
-            if charged_rate < 1 and entry["record"]["sampling"] != "poisson":
-                return f"entry {number} of {site} is amplified, and its units were not sampled"
-    return ""
-
-
-def _own_entries(
-    evidence: Evidence, ledger: ExportedLedger
-) -> Iterable[tuple[int, Entry, list[PrivacyEvent]]]:
-    """The noised releases of this run: place in the ledger, entry, and all charges up to it."""
-    history: list[PrivacyEvent] = []
-    for number, entry in enumerate(ledger.entries, start=1):
-        if entry["event"]:
-            history.append(event_from_dict(entry["event"]))
-            if entry["run"] == evidence.run and is_release(entry):
-                yield number, entry, history
-
-
-def _steps(entry: Entry) -> int:
-    event = entry["event"]
-    return int(event.get("steps", event.get("count", 0)))
 
 
 def _finding(

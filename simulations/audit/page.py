@@ -52,6 +52,8 @@ def headline(data: JsonObject) -> str:
         return f"The claim is refuted: {counts['fail']} of {tried} attempts succeeded{untested}."
     if data["verdict"] == "no_claim":
         return f"The run makes no privacy claim that could be refuted{untested}."
+    if data["verdict"] == "not_tested":
+        return f"Nothing was tested{untested}."
     claim = data["claim"]
     return (
         f"{tried} attempts to refute ε = {epsilon_text(claim['epsilon'])} per {claim['unit']} "

@@ -59,7 +59,10 @@ def read_adapter_evidence(
         _refuse(path, f"it is of the run {metadata.get('run')}, not of {run}")
     sha256, bound_by = adapter_sha256(tensors), "name only"
     if folder.checkpoint_file.is_file():
-        _check_checkpoint(folder, path, tensors, metadata)
+        try:
+            _check_checkpoint(folder, path, tensors, metadata)
+        except (KeyError, ValueError) as error:
+            _refuse(folder.checkpoint_file, f"it is no checkpoint of a run ({error!r})")
         bound_by = "checkpoint"
     recorded = {
         str(r.server_round): r.adapter_sha256 for r in files.rounds if r.adapter_sha256 is not None

@@ -88,6 +88,15 @@ def check_report(
     """
     if report is None:
         return
+    try:
+        _check_report(path, files, report, adapter)
+    except (AttributeError, KeyError, TypeError) as error:
+        _refuse(path / "report.json", f"it is no report of a run ({error!r})")
+
+
+def _check_report(
+    path: Path, files: RunFiles, report: Mapping[str, Any], adapter: AdapterEvidence | None
+) -> None:
     place = path / "report.json"
     for name, expected in _expected(path, files, adapter).items():
         if name in report and report[name] is not None and report[name] != expected:

@@ -157,12 +157,12 @@ def _log(path: Path, audit: AuditFile) -> Verified:
             f"tampered audit: {log} is not the log that {path} was signed with; get both from the "
             "auditor again"
         )
-    plan = lines[link.pre_registration - 1]
-    own = lines[link.pre_registration : link.tree_size]
+    own = lines[link.pre_registration - 1 : link.tree_size]
+    plan, findings = (own[0], own[1:]) if own else ({"kind": "none"}, [])
     if (
         plan["kind"] != "pre_registration"
         or plan["content"]["plan"] != audit.pre_registration.model_dump(mode="json")
-        or [e["content"] for e in own] != [f.model_dump(mode="json") for f in audit.findings]
+        or [e["content"] for e in findings] != [f.model_dump(mode="json") for f in audit.findings]
     ):
         raise EvidenceError(
             f"tampered audit: {path} states another plan or other findings than {log.name} has; "
