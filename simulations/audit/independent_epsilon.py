@@ -122,7 +122,8 @@ def several_records_epsilon(charges: Charges, delta: float, records: int) -> flo
     if all(rate >= 1 for _, rate, _ in charges):
         sigma = _one_gaussian(charges) / records
         return float(dp_accounting.get_epsilon_gaussian(sigma, delta))
-    interval = _interval(charges) * records
+    # A mixture is inverted point by point: ten times coarser, still pessimistic.
+    interval = 10 * _interval(charges) * records
     accountant = PLDAccountant(value_discretization_interval=interval)
     for sigma, rate, steps in charges:
         if rate >= 1:

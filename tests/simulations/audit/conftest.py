@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -90,30 +91,54 @@ def site_releases(folder: RunFolder, sites: Path, config: RunConfig, changes: Ch
         folder.append_round(row)
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """Return a function that writes a finished run's folder and returns its path."""
+def write_run(parent: Path, changes: Changes) -> Path:
+    """Write a finished run into a folder under `parent`."""
+    config = RunConfig.model_validate(
+        {
+            "data": {"sites": SITES},
+            "privacy": PRIVACY | dict(changes.privacy),
+            "federation": {"rounds": ROUNDS, "local_steps": changes.steps},
+        }
+    )
+    folder, sites = RunFolder.create(parent / "run"), parent / "sites"
+    folder.write_config(config)
+    site_releases(folder, sites, config, changes)
+    for number in range(SITES):
+        site = f"site-{number:04d}"
+        folder.write_ledger(site, export_file(sites / site / "ledger.sqlite"))
+    records = RunRecords(folder, config, RUN)
+    adapter = adapter_of_round(changes.seed, ROUNDS)
+    records.write_adapter(adapter, ROUNDS)
+    strategy = FederatedAdapters(config, RUN, adapter, SilentListener())
+    records.write_checkpoint(strategy, ROUNDS)
+    build_report(folder.path)
+    return folder.path
 
-    def make(name: str = "audited", **changes: Any) -> Path:
+
+@pytest.fixture(scope="session")
+def written_runs() -> dict[str, Path]:
+    """Runs that were written before, by what they do otherwise."""
+    return {}
+
+
+@pytest.fixture
+def make_run(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, written_runs: dict[str, Path]
+) -> MakeRun:
+    """Return a function that writes a finished run's folder and returns its path.
+
+    Equal runs are written once and copied; `anew` writes again (other code, other keys).
+    """
+
+    def make(name: str = "audited", *, anew: bool = False, **changes: Any) -> Path:
         done = Changes(**changes)
-        config = RunConfig.model_validate(
-            {"data": {"sites": SITES}, "privacy": PRIVACY | dict(done.privacy),
-             "federation": {"rounds": ROUNDS, "local_steps": done.steps}}
-        )  # fmt: skip
-        folder = RunFolder.create(tmp_path / name)
-        folder.write_config(config)
-        site_releases(folder, tmp_path / f"{name}-sites", config, done)
-        for number in range(SITES):
-            site = f"site-{number:04d}"
-            export = export_file(tmp_path / f"{name}-sites" / site / "ledger.sqlite")
-            folder.write_ledger(site, export)
-        records = RunRecords(folder, config, RUN)
-        adapter = adapter_of_round(done.seed, ROUNDS)
-        records.write_adapter(adapter, ROUNDS)
-        strategy = FederatedAdapters(config, RUN, adapter, SilentListener())
-        records.write_checkpoint(strategy, ROUNDS)
-        build_report(folder.path)
-        return folder.path
+        if anew or repr(done) not in written_runs:
+            written = write_run(tmp_path_factory.mktemp("run"), done)
+            if not anew:
+                written_runs[repr(done)] = written
+        else:
+            written = written_runs[repr(done)]
+        return Path(shutil.copytree(written, tmp_path / name))
 
     return make
 

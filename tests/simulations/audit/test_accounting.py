@@ -22,7 +22,7 @@ from simulations.audit.independent_epsilon import (
     without_replacement_epsilon,
 )
 from simulations.audit.ledgers import audit_ledgers
-from tests.simulations.audit.conftest import UPDATE, MakeRun
+from tests.simulations.audit.conftest import MakeRun
 
 GOLDEN = ((1.0, 0.01, 1000),)
 DELTA = 1e-5
@@ -40,6 +40,7 @@ def failing(run: Path, **kept: Any) -> set[str]:
     return {name for name, verdict in verdicts(run, **kept).items() if verdict == "fail"}
 
 
+@pytest.mark.slow
 def test_golden_values() -> None:
     assert pld_epsilon(GOLDEN, DELTA) == pytest.approx(1.828, abs=5e-4)
     assert pld_epsilon(GOLDEN, DELTA, "replace_one") == pytest.approx(2.843, abs=5e-4)
@@ -49,10 +50,12 @@ def test_golden_values() -> None:
     assert pld_epsilon(((1.0, 1.0, 1000),), DELTA) == pytest.approx(633.9, abs=0.05)
 
 
+@pytest.mark.slow
 def test_one_record_is_the_unit_and_more_cost_more() -> None:
     charges = ((2.0, 0.2, 4), (3.0, 1.0, 1))
     one = several_records_epsilon(charges, DELTA, 1)
-    assert one == pytest.approx(pld_epsilon(charges, DELTA), abs=1e-3)
+    exact = pld_epsilon(charges, DELTA)
+    assert exact - 1e-3 <= one <= exact + 0.02  # on a coarser grid
     two = several_records_epsilon(charges, DELTA, 2)
     full = pld_epsilon(((2.0 / 2, 0.36, 4), (3.0 / 2, 1.0, 1)), DELTA)  # in if either is sampled
     assert one < two < full
@@ -103,7 +106,7 @@ def test_totals_at_another_delta_than_is_stated_are_found(
 ) -> None:
     real = release.epsilon
     monkeypatch.setattr(release, "epsilon", lambda events, delta, name: real(events, 1e-3, name))
-    assert {"accounting.delta", "ledger.totals"} <= failing(make_run())
+    assert {"accounting.delta", "ledger.totals"} <= failing(make_run(anew=True))
 
 
 def test_undercounted_steps_are_found(make_run: MakeRun) -> None:
@@ -121,7 +124,8 @@ def test_a_total_that_forgets_earlier_rounds_is_found(
 ) -> None:
     real = release.epsilon
     monkeypatch.setattr(release, "epsilon", lambda events, *rest: real(events[-1:], *rest))
-    assert {"accounting.agreement", "accounting.recorded", "ledger.totals"} <= failing(make_run())
+    found = failing(make_run(anew=True))
+    assert {"accounting.agreement", "accounting.recorded", "ledger.totals"} <= found
 
 
 def test_a_release_that_left_twice_under_one_charge_is_found(make_run: MakeRun) -> None:
@@ -140,5 +144,5 @@ def test_a_kept_checkpoint_of_another_history_is_found(make_run: MakeRun, tmp_pa
     lines = (run / "releases.jsonl").read_text().splitlines()
     kept.write_text(json.dumps(json.loads(lines[-1])["ledger_checkpoint"]) + "\n")
     assert verdicts(run, against=[kept])["ledger.peers"] == "pass"
-    older = make_run("older", update=UPDATE)  # other keys: another ledger
+    older = make_run("older", anew=True)  # other keys: another ledger
     assert verdicts(older, against=[kept])["ledger.peers"] == "not_testable"
