@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +14,10 @@ from client.durability import Durability
 from common.atomic_files import file_errors
 from common.canonical_json import canonical_json
 from common.errors import LedgerError
+from common.key_file import load_key
 
 IDENTITY_FILE = "identity.key"
 FINGERPRINT_FILE = "fingerprint.key"
-_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -74,39 +71,9 @@ def load_identity(
         with file_errors("make", folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     seed, fingerprint = (
-        _key(folder / name, durability, begin=begin) for name in (IDENTITY_FILE, FINGERPRINT_FILE)
+        load_key(
+            folder / name, "the site's", LedgerError, begin=begin, flushed=durability.is_flushed
+        )
+        for name in (IDENTITY_FILE, FINGERPRINT_FILE)
     )
     return SiteIdentity(Ed25519PrivateKey.from_private_bytes(seed), fingerprint)
-
-
-def _key(path: Path, durability: Durability, *, begin: bool) -> bytes:
-    if begin and not path.exists():
-        _begin(path, durability)
-    if not path.is_file():
-        raise LedgerError(
-            f"the site's key {path} is missing; restore it, the ledger cannot go on without it"
-        )
-    with file_errors("read", path):
-        mode, content = path.stat().st_mode, path.read_bytes()
-    if os.name == "posix" and mode & 0o077:
-        raise LedgerError(f"the site's key {path} may be read by others; chmod 600 {path}")
-    if len(content) != _KEY_BYTES:
-        raise LedgerError(f"the site's key {path} is damaged; restore it from a backup")
-    return content
-
-
-def _begin(path: Path, durability: Durability) -> None:
-    """Make the key, whole or not at all; where two processes race, the first one's stands."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with file_errors("write", path):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
-                file.flush()
-                if durability.is_flushed:
-                    os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                path.hardlink_to(temporary)
-        finally:
-            temporary.unlink()

@@ -16,6 +16,9 @@ The tree::
     │   ├── CalibrationError     no noise, steps or sampling rate reaches the asked (ε, δ)
     │   ├── UnknownEventError    an accountant met an event that it has no theorem for
     │   ├── SelfTestError        the private step does not do what it claims
+    │   ├── EvidenceError        a run's records were changed, or are not of one run
+    │   ├── ClaimRefuted         an audit refuted the privacy claim of a run
+    │   ├── AuditorKeyError      the auditor's signing key is missing, damaged or readable
     │   └── LedgerError          the site's ledger is damaged, locked or inconsistent
     └── Refusal                  a site says no: it trains nothing and releases nothing
         ├── BudgetRefusal        the release would pass the site's (ε, δ) limit
@@ -106,6 +109,18 @@ class UnknownEventError(PrivacyError):
 
 class SelfTestError(PrivacyError):
     """The private step does not do what it claims."""
+
+
+class EvidenceError(PrivacyError):
+    """A run's records were changed since they were written, or are not of one run."""
+
+
+class ClaimRefuted(PrivacyError):
+    """An audit refuted the privacy claim of a run."""
+
+
+class AuditorKeyError(PrivacyError):
+    """The auditor's signing key is missing, damaged, or readable by others."""
 
 
 class LedgerError(PrivacyError):

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from flwr.app import ConfigRecord
 from flwr.serverapp.grid import Grid
 
+from common.adapters import adapter_sha256
 from common.cooccurrence import cell_count
 from common.errors import FederationError
 from common.flat_adapter import Floats
@@ -225,6 +226,7 @@ def _record(
         for site in evaluation.answers.sites
         if site.status != "ok"
     ]
+    has_adapter = server_round != POPULARITY_ROUND and strategy.fault is None
     return RoundRecord(
         run=strategy.run,
         server_round=server_round,
@@ -237,4 +239,5 @@ def _record(
         validation=means.get("validation"),
         test=means.get("test"),
         evaluation_faults=tuple(faults),
+        adapter_sha256=adapter_sha256(strategy.adapter) if has_adapter else None,
     )

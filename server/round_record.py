@@ -104,6 +104,8 @@ class RoundRecord:
         validation: means, see `EvaluationOutcome`.
         test: means; once, after the last round.
         evaluation_faults: sites that did not answer an evaluation.
+        adapter_sha256: of the global adapter after the round (`common.adapters`); null before
+            training and where the round ended the run.
     """
 
     run: str
@@ -117,6 +119,7 @@ class RoundRecord:
     validation: dict[str, float] | None = None
     test: dict[str, float] | None = None
     evaluation_faults: tuple[SiteRound, ...] = ()
+    adapter_sha256: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """Plain values by name."""

@@ -15,6 +15,7 @@ import typer
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
 from common.process_environment import quiet_third_parties
+from simulations.audit.command import audit_app
 from simulations.command_options import AsJson, Overrides
 from simulations.compare_command import EXAMPLES as COMPARE_EXAMPLES
 from simulations.compare_command import compare
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Fetch public data sets; split them into sites.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(audit_app, name="audit")
 
 app.command(epilog=EXAMPLES)(simulate)
 

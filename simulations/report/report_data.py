@@ -52,6 +52,8 @@ def report_data(run: RunFiles) -> JsonObject:
     return {
         "schema_version": SCHEMA_VERSION,
         "run": run.name,
+        "run_id": run.rounds[-1].run if run.rounds else None,
+        "adapter_sha256": run.rounds[-1].adapter_sha256 if run.rounds else None,
         "config_sha256": run.config.sha256(),
         "config": run.config.model_dump(mode="json"),
         "mode": run.config.privacy.mode,

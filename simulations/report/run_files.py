@@ -41,7 +41,10 @@ class SiteRound(BaseModel):
 
 
 class RoundRecord(BaseModel):
-    """One line of `rounds.jsonl`; `metrics` says whether `validation` is exact (lab only)."""
+    """One line of `rounds.jsonl`; `metrics` says whether `validation` is exact (lab only).
+
+    `run` and `adapter_sha256` (the global adapter after the round) are null in older folders.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,6 +57,8 @@ class RoundRecord(BaseModel):
     metrics: Literal["exact", "private", "none"] = "exact"
     update_norm: float | None = None
     fault: str | None = None
+    run: str | None = None
+    adapter_sha256: str | None = None
 
 
 @dataclass(frozen=True)
