@@ -46,7 +46,9 @@ def _sensitivity(mechanism: Mechanism) -> Finding:
         holds=bool(max(moves) <= 1 + SLACK),
         reason=f"One unit moved the step's clipped sum by up to {max(moves):.6f} C; "
         f"the claim allows {1 + SLACK:g} C.",
-        statistic={f"at_raw_norm_{raw:g}_C": move for raw, move in zip(_RAW_NORMS, moves)},
+        statistic={
+            f"at_raw_norm_{raw:g}_C": move for raw, move in zip(_RAW_NORMS, moves, strict=True)
+        },
     )
 
 
@@ -68,13 +70,9 @@ def _non_finite(mechanism: Mechanism) -> Finding:
         holds=bool(worst <= 1 + SLACK),
         reason="A unit with a NaN, infinite or overflowing gradient moved the clipped sum by up "
         f"to {worst:.6f} C; the claim allows {1 + SLACK:g} C.",
-        statistic={name: float(value) for name, value in _finite_text(moved).items()},
+        # NaN has no place in JSON, and None says that it is no number.
+        statistic={name: v if np.isfinite(v) else None for name, v in moved.items()},
     )
-
-
-def _finite_text(moved: dict[str, float]) -> dict[str, float]:
-    """NaN has no place in JSON: it reads as infinity here, which no claim allows either."""
-    return {name: value if np.isfinite(value) else 1e308 for name, value in moved.items()}
 
 
 def _companions(mechanism: Mechanism) -> tuple[Floats, Floats]:

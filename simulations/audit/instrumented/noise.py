@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ def _judged(
             worst, at = chance, name
     whole = np.concatenate(flat)
     deviation = float(np.sqrt(np.mean(whole**2)))
-    pairs = [correlation(a, b) for a, b in zip(flat, flat[1:], strict=False)]
+    pairs = [correlation(a, b) for a, b in pairwise(flat)]
     limit = correlation_limit(len(flat[0]), len(pairs), alpha)
     largest = max(abs(pair) for pair in pairs)
     return [
@@ -107,7 +108,7 @@ def _shares(case: ProbeCase, budget: Budget) -> list[Finding]:
     ratio = float(np.sqrt(np.mean(whole**2)))
     carried = math.sqrt(plan.min_honest) * plan.share_std * plan.grid_step
     owed = plan.noise_multiplier * plan.max_grad_norm
-    pairs = [correlation(a, b) for a, b in zip(shares, shares[1:], strict=False)]
+    pairs = [correlation(a, b) for a, b in pairwise(shares)]
     limit = correlation_limit(plan.coordinates, len(pairs), budget.alpha)
     largest = max(abs(pair) for pair in pairs)
     return [

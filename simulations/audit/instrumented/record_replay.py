@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from client.training_job import Trainer
 from common.adapters import Adapter
 from common.flat_adapter import size
 from common.initial_adapter import adapter_shapes
@@ -136,11 +135,11 @@ def _steps(case: ProbeCase) -> Finding:
     charged = 0 if event is None else event.steps
     tensors, numbers = adapter_shapes(config), size(adapter_shapes(config))
     figures: Figures = {"charged": charged, "tensors": len(tensors)}
-    for name, trainer in _named(case).items():
+    for name, trainer in trainers(config).items():
         replay = replay_of(case, trainer)
         whole_round = changed(config, federation={"local_optimizer": "sgd"})
         figures[name] = sum(noised_numbers(replay, whole_round, replay.units)) / numbers
-    steps = [float(value or 0) for key, value in figures.items() if key in _named(case)]
+    steps = [float(figures[name] or 0) for name in trainers(config)]
     return outcome(
         "A2",
         "replay.steps",
@@ -148,7 +147,3 @@ def _steps(case: ProbeCase) -> Finding:
         reason=f"A round noised {max(steps):g} sums, and {charged} are charged for it.",
         statistic=figures,
     )
-
-
-def _named(case: ProbeCase) -> dict[str, Trainer]:
-    return trainers(case.config)

@@ -18,6 +18,7 @@ from common.config import RunConfig
 from common.errors import FederationError
 from common.flat_adapter import Floats
 from common.initial_adapter import adapter_shapes, initial_adapter
+from common.loaded_recommender import loaded_recommender
 from common.messages import SumRequest, TrainReply, TrainRequest
 from common.progress import SilentListener
 from common.secagg.quantisation import QuantisationPlan
@@ -106,3 +107,5 @@ def made_up_sites(
             yield MadeUpSites(run)
         finally:
             forget_agents()
+            # Noise over a tiny divisor has thrown the process's model far off: set it back.
+            loaded_recommender(run, dataset.catalogue, initial_adapter(run), NO_PRIOR)
