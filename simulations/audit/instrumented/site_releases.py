@@ -13,8 +13,9 @@ from common.flat_adapter import flatten
 from common.messages import TrainReply
 from common.privacy_events import event_from_dict
 from simulations.audit.finding import Finding
-from simulations.audit.instrumented.noise import correlation, correlation_limit
+from simulations.audit.instrumented.noise import renamed
 from simulations.audit.instrumented.outcome import outcome
+from simulations.audit.noise_statistics import NoiseDraws, noise_independence
 from simulations.audit.probes.case import Budget, ProbeCase, changed
 from simulations.audit.probes.sites import made_up_sites
 from simulations.audit.probes.trainer_replay import NO_UNIT_RATE
@@ -43,20 +44,13 @@ def _independent(config: RunConfig, alpha: float) -> Finding:
             for site in range(SITES)
             for server_round in range(1, ROUNDS + 1)
         ]
-    noise = [_standardised(reply) for reply in replies]
-    pairs = [correlation(a, b) for place, a in enumerate(noise) for b in noise[place + 1 :]]
-    limit = correlation_limit(len(noise[0]), len(pairs), alpha)
-    largest = max(abs(pair) for pair in pairs)
-    return outcome(
-        "A2",
-        "sites.noise",
-        view="one site's update",
-        holds=largest <= limit,
-        reason=f"The noise of {SITES} sites in {ROUNDS} rounds correlates by up to "
-        f"{largest:.4f}; chance explains {limit:.4f}.",
-        statistic={"correlation": largest, "limit": limit, "pairs": len(pairs)},
-        alpha=alpha,
+    noise = NoiseDraws(
+        np.array([_standardised(reply) for reply in replies]),
+        1.0,
+        f"{SITES} sites in {ROUNDS} rounds",
     )
+    finding = renamed(noise_independence(noise, alpha), "sites")
+    return finding.model_copy(update={"view": "one site's update"})
 
 
 def _standardised(reply: TrainReply) -> np.ndarray:

@@ -72,11 +72,12 @@ def changed(config: RunConfig, **sections: Mapping[str, object]) -> RunConfig:
 def tiny_case(**privacy: object) -> ProbeCase:
     """The smallest run of the real parts: a real BERT with a narrow head, made-up items."""
     fields = {"mode": "local", "noise_multiplier": 1.0, "sample_rate": 0.25, **_TINY_DRAWS}
+    summed = fields["mode"] in ("distributed", "central")
     config = RunConfig(
-        data=DataConfig(dataset="synthetic", sites=2),
+        data=DataConfig(dataset="synthetic", sites=4),
         model=_TINY_MODEL,
         privacy=PrivacyConfig(**(fields | privacy)),
-        federation=FederationConfig(rounds=2, local_lr=0.1, local_steps=3),
+        federation=FederationConfig(rounds=2, local_lr=0.1, local_steps=1 if summed else 3),
     )
     dataset = synthetic_dataset(users=TINY_USERS, items=TINY_ITEMS)
     return ProbeCase(config, dataset.catalogue)

@@ -1,0 +1,78 @@
+"""The instrumented checks by name, and a process that runs some of them on the smallest run.
+
+``python -m simulations.audit.named_checks ROOM …`` prints the findings as JSON. The self-test
+starts it on scratch copies of the packages.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import client
+from simulations.audit.finding import Finding
+from simulations.audit.instrumented import (
+    bounded_step,
+    canaries,
+    noise,
+    one_step,
+    record_replay,
+    sampler,
+    secure_sum,
+    site_releases,
+)
+from simulations.audit.probes.case import Budget, ProbeCase, tiny_case
+
+Room = Callable[[ProbeCase, Budget], list[Finding]]
+
+ROOMS: dict[str, Room] = {
+    "bounded_step": bounded_step.run,
+    "record_replay": record_replay.run,
+    "noise": noise.run,
+    "sampler": sampler.run,
+    "one_step": one_step.run,
+    "canaries": canaries.run,
+    "site_releases": site_releases.run,
+    "secure_sum": secure_sum.run,
+}
+_SELF_TEST = Budget(
+    alpha=1e-5, sampler_steps=600, observations=20_000, canaries=1_000, noise_numbers=10_000
+)
+"""Of the self-test: its bugs are gross, and a correct build must not fail it."""
+
+
+def audited(case: ProbeCase, budget: Budget) -> list[Finding]:
+    """Every instrumented check on a run's configuration.
+
+    Args:
+        case: the run's configuration and items.
+        budget: how much may be drawn.
+
+    Returns:
+        The findings; of a run without a claim (mode `none`) there are none.
+    """
+    if not case.config.is_private:
+        return []
+    return [finding for room in ROOMS.values() for finding in room(case, budget)]
+
+
+def self_tested(rooms: Iterable[str]) -> list[Finding]:
+    """The named rooms on the smallest run, in the mode that they are about."""
+    findings = []
+    for room in rooms:
+        case = tiny_case(mode="distributed" if room == "secure_sum" else "local")
+        findings += ROOMS[room](case, _SELF_TEST)
+    return findings
+
+
+def main(rooms: list[str]) -> None:
+    """Prints where the packages are and what the rooms found."""
+    findings = [finding.model_dump(mode="json") for finding in self_tested(rooms)]
+    packages = str(Path(client.__file__).resolve().parents[1])
+    json.dump({"packages": packages, "findings": findings}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
