@@ -1,13 +1,8 @@
-"""The instrumented checks by name, and a process that runs some of them on the smallest run.
-
-``python -m simulations.audit.named_checks ROOM …`` prints the findings as JSON. The self-test
-starts it on scratch copies of the packages.
-"""
+"""The instrumented checks by name, on a run's configuration or on the smallest run."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -67,12 +62,8 @@ def self_tested(rooms: Iterable[str]) -> list[Finding]:
     return findings
 
 
-def main(rooms: list[str]) -> None:
-    """Prints where the packages are and what the rooms found."""
+def results(rooms: Iterable[str]) -> str:
+    """As JSON: where the packages are, and what the rooms found on the smallest run."""
     findings = [finding.model_dump(mode="json") for finding in self_tested(rooms)]
     packages = str(Path(client.__file__).resolve().parents[1])
-    json.dump({"packages": packages, "findings": findings}, sys.stdout)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return json.dumps({"packages": packages, "findings": findings})

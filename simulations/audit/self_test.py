@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from simulations.audit.mutants.fourteen import MUTANTS
 from simulations.audit.mutants.mutant import Mutant, scratch_copy
 
 UNMUTATED = "unmutated"
-_DEADLINE_S = 600.0
+RESULT, TROUBLE = "findings.json", "trouble.txt"  # as `fork_host` names them
 
 
 @dataclass(frozen=True)
@@ -51,19 +50,80 @@ def self_test(mutants: Iterable[Mutant] = MUTANTS, *, jobs: int = 1) -> Iterator
         jobs: processes at a time.
 
     Yields:
-        The unmutated build first, then the mutants in order.
+        An outcome as soon as it is there.
 
     Raises:
         PrivacyError: a mutant does not fit the code, or a check's process broke.
     """
-    chosen = tuple(mutants)
-    rooms = sorted({mutant.room for mutant in chosen})
-    with ThreadPoolExecutor(jobs) as pool:
-        sound = pool.submit(_findings, None, rooms)
-        mutated = [pool.submit(_findings, each, [each.room]) for each in chosen]
-        yield _sound(sound.result())
-        for mutant, findings in zip(chosen, mutated, strict=True):
-            yield _judged(mutant, findings.result())
+    with tempfile.TemporaryDirectory(prefix="fedrec-mutants-") as folder:
+        cases = [_Case.written(Path(folder).resolve(), None, mutants := tuple(mutants))]
+        cases += [_Case.written(Path(folder).resolve(), each, mutants) for each in mutants]
+        for number in _worked_off(cases, jobs):
+            yield cases[number].outcome()
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A scratch copy, and the rooms that are run on it."""
+
+    mutant: Mutant | None
+    packages: Path
+    rooms: tuple[str, ...]
+
+    @classmethod
+    def written(cls, folder: Path, mutant: Mutant | None, mutants: tuple[Mutant, ...]) -> _Case:
+        """Copies the packages and plants the mutant."""
+        if mutant is None:
+            rooms = tuple(sorted({each.room for each in mutants}))
+            return cls(None, scratch_copy(folder / "sound"), rooms)
+        packages = scratch_copy(folder / f"mutant-{mutants.index(mutant)}")
+        mutant.planted(packages)
+        return cls(mutant, packages, (mutant.room,))
+
+    def outcome(self) -> Outcome:
+        """What the copy's process left behind."""
+        name, result = (
+            UNMUTATED if self.mutant is None else self.mutant.name,
+            self.packages / RESULT,
+        )
+        if not result.exists():
+            words = (self.packages / TROUBLE).read_text(encoding="utf-8").strip().splitlines()
+            raise PrivacyError(
+                f"the checks on {name!r} broke, and a broken check sees nothing: "
+                f"{words[-1] if words else 'no word'}"
+            )
+        content = json.loads(result.read_text(encoding="utf-8"))
+        if content["packages"] != str(self.packages):
+            raise PrivacyError(f"the checks on {name!r} ran on {content['packages']}, not its copy")
+        findings = [Finding.model_validate(each) for each in content["findings"]]
+        return _sound(findings) if self.mutant is None else _judged(self.mutant, findings)
+
+
+def _worked_off(cases: list[_Case], jobs: int) -> Iterator[int]:
+    """The numbers of the cases as they end."""
+    tasks = [{"packages": str(each.packages), "rooms": each.rooms} for each in cases]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    with subprocess.Popen(
+        [sys.executable, "-P", fork_host_path()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=cases[0].packages.parent,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+    ) as host:
+        if host.stdin is None or host.stdout is None:
+            raise PrivacyError("the self-test's process has no standard input or output")
+        host.stdin.write(json.dumps({"tasks": tasks, "jobs": jobs}))
+        host.stdin.close()
+        for line in host.stdout:
+            yield int(line)
+    if host.returncode:
+        raise PrivacyError(f"the self-test's process ended with code {host.returncode}")
+
+
+def fork_host_path() -> str:
+    """The script that loads the libraries once; see there."""
+    return str(Path(__file__).with_name("mutants") / "fork_host.py")
 
 
 def _sound(findings: list[Finding]) -> Outcome:
@@ -79,36 +139,6 @@ def _judged(mutant: Mutant, findings: list[Finding]) -> Outcome:
     failed = [each for each in named if each.refutes]
     seen = failed[0] if failed else named[0]
     return Outcome(mutant.name, seen.name, bool(failed), seen.reason)
-
-
-def _findings(mutant: Mutant | None, rooms: list[str]) -> list[Finding]:
-    with tempfile.TemporaryDirectory(prefix="fedrec-mutant-") as folder:
-        packages = scratch_copy(Path(folder).resolve())
-        if mutant is not None:
-            mutant.planted(packages)
-        name = UNMUTATED if mutant is None else mutant.name
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "simulations.audit.named_checks", *rooms],
-            cwd=packages,
-            env=os.environ | {"PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            timeout=_DEADLINE_S,
-            check=False,
-        )
-        return _read(done, name, packages)
-
-
-def _read(done: subprocess.CompletedProcess[str], name: str, packages: Path) -> list[Finding]:
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise PrivacyError(f"the checks on {name!r} broke: {last}; a broken check sees nothing")
-    content = json.loads(done.stdout)
-    if content["packages"] != str(packages):
-        raise PrivacyError(
-            f"the checks on {name!r} ran on {content['packages']}, not on their scratch copy"
-        )
-    return [Finding.model_validate(each) for each in content["findings"]]
 
 
 def table(outcomes: Iterable[Outcome]) -> Iterator[str]:

@@ -37,7 +37,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "per-batch clipping",
         _STEP,
         "norm = torch.linalg.vector_norm(norms, dim=0)  # [B]; NaN or inf where any entry is\n",
-        """whole = [torch.linalg.vector_norm(g.sum(0), dtype=torch.float64) for g in self.grad_samples]
+        """whole = [torch.linalg.vector_norm(g.sum(0)).double() for g in self.grad_samples]
         norm = torch.linalg.vector_norm(torch.stack(whole)).expand(norms.shape[1])
 """,
         "bounded_step",
@@ -101,11 +101,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "double release",
         "client/agent.py",
-        """            stored = charge_release(self.ledger, plan, update, self.config, self.data.site)
-        tensors, record = stored
+        """        tensors, record = stored
+        return TrainReply(
 """,
-        """            stored = charge_release(self.ledger, plan, update, self.config, self.data.site)
-        tensors, record = self._training.update(request), stored[1]
+        """        tensors, record = self._training.update(request), stored[1]
+        return TrainReply(
 """,
         "site_releases",
         "ledger.one_release",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from common.config import (
     DataConfig,
@@ -71,12 +72,18 @@ def changed(config: RunConfig, **sections: Mapping[str, object]) -> RunConfig:
 
 def tiny_case(**privacy: object) -> ProbeCase:
     """The smallest run of the real parts: a real BERT with a narrow head, made-up items."""
-    fields = {"mode": "local", "noise_multiplier": 1.0, "sample_rate": 0.25, **_TINY_DRAWS}
+    fields: dict[str, Any] = {
+        "mode": "local",
+        "noise_multiplier": 1.0,
+        "sample_rate": 0.25,
+        **_TINY_DRAWS,
+    }
+    fields |= privacy
     summed = fields["mode"] in ("distributed", "central")
     config = RunConfig(
         data=DataConfig(dataset="synthetic", sites=4),
         model=_TINY_MODEL,
-        privacy=PrivacyConfig(**(fields | privacy)),
+        privacy=PrivacyConfig(**fields),
         federation=FederationConfig(rounds=2, local_lr=0.1, local_steps=1 if summed else 3),
     )
     dataset = synthetic_dataset(users=TINY_USERS, items=TINY_ITEMS)
