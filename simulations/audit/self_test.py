@@ -82,10 +82,8 @@ class _Case:
 
     def outcome(self) -> Outcome:
         """What the copy's process left behind."""
-        name, result = (
-            UNMUTATED if self.mutant is None else self.mutant.name,
-            self.packages / RESULT,
-        )
+        name = UNMUTATED if self.mutant is None else self.mutant.name
+        result = self.packages / RESULT
         if not result.exists():
             words = (self.packages / TROUBLE).read_text(encoding="utf-8").strip().splitlines()
             raise PrivacyError(

@@ -17,7 +17,8 @@ def run(case: ProbeCase, budget: Budget) -> list[Finding]:
     """As many steps as the run has, at its q, σ and C; the canaries are its only units."""
     steps = budget.canary_steps or total_steps(case.config)
     mechanism = mechanism_of(case.config, budget.canaries)
-    seen = canary_run(mechanism, case.config.privacy.sample_rate, steps)
+    rate, source = case.config.privacy.sample_rate, budget.source("canaries")
+    seen = canary_run(mechanism, rate, steps, source)
     return list(audit_canaries(evidence_of(seen, case.config.privacy.target_delta), budget.alpha))
 
 

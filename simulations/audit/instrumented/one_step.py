@@ -7,11 +7,15 @@ from simulations.audit.probes.canary_steps import mechanism_of, step_scores, tot
 from simulations.audit.probes.case import Budget, ProbeCase
 from simulations.audit.step_distinguishing import StepObservations, distinguish_steps
 
+CANARIES = 256
+"""In one step, each on a coordinate of its own: about the cheapest way to many observations."""
+
 
 def run(case: ProbeCase, budget: Budget) -> list[Finding]:
     """The run's σ, C and clipping, canaries of 10 C."""
-    mechanism = mechanism_of(case.config, budget.canaries)
-    with_canary, without = step_scores(mechanism, budget.observations)
+    mechanism = mechanism_of(case.config, min(budget.canaries, CANARIES))
+    source = budget.source("one step")
+    with_canary, without = step_scores(mechanism, budget.observations, source)
     observed = StepObservations(
         without=without,
         with_canary=with_canary,

@@ -16,9 +16,11 @@ _STEPS_PER_ROUND_STEP = 4  # drawing contributions takes longer than sampling al
 def run(case: ProbeCase, budget: Budget) -> list[Finding]:
     """The sampler alone, the stream of a round's contributions, and the charged rate."""
     config, rate = case.config, case.config.privacy.sample_rate
-    alone = sampled(rate, units=UNITS, steps=budget.sampler_steps)
+    alone = sampled(rate, units=UNITS, steps=budget.sampler_steps, source=budget.source("sampler"))
     steps = budget.sampler_steps // _STEPS_PER_ROUND_STEP
-    in_rounds = sampled_in_rounds(config, units=UNITS_IN_ROUNDS, steps=steps)
+    in_rounds = sampled_in_rounds(
+        config, units=UNITS_IN_ROUNDS, steps=steps, source=budget.source("rounds")
+    )
     share = budget.alpha / 2
     rounds = audit_sampler(SamplerTrace(in_rounds, rate), share)
     return [

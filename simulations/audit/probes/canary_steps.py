@@ -12,7 +12,7 @@ import torch
 from client.sampling import poisson_sample
 from common.config import RunConfig
 from common.noise_plan import noise_multiplier, steps_per_round
-from common.randomness import RandomSource, secure_source
+from common.randomness import RandomSource
 from simulations.audit.probes.linear_step import Mechanism, observed_steps
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,9 @@ def total_steps(config: RunConfig) -> int:
     return config.federation.rounds * steps_per_round(config)
 
 
-def step_scores(mechanism: Mechanism, observations: int) -> tuple[Floats, Floats]:
+def step_scores(
+    mechanism: Mechanism, observations: int, source: RandomSource
+) -> tuple[Floats, Floats]:
     """A4: s = ⟨noisy sum, g⟩/(C·‖g‖) with the canary in the step, and without it.
 
     Each step holds one canary per coordinate, or none at all. The canaries' gradients are
@@ -48,7 +50,7 @@ def step_scores(mechanism: Mechanism, observations: int) -> tuple[Floats, Floats
     """
     d = mechanism.coordinates
     canaries = torch.eye(d) * (RAW_NORM * mechanism.max_grad_norm)
-    steps, source = -(-observations // d), secure_source()
+    steps = -(-observations // d)
     worlds = [
         observed_steps(mechanism, [units] * steps, source).noised.ravel() / mechanism.max_grad_norm
         for units in (canaries, canaries[:0])
@@ -74,7 +76,7 @@ class CanaryRun:
 
 
 def canary_run(
-    mechanism: Mechanism, sample_rate: float, steps: int, *, source: RandomSource | None = None
+    mechanism: Mechanism, sample_rate: float, steps: int, source: RandomSource
 ) -> CanaryRun:
     """T production steps over the canaries that are in, each sampled by the production sampler.
 
@@ -82,21 +84,21 @@ def canary_run(
         mechanism: of the run; it has one Dirac canary per coordinate.
         sample_rate: q.
         steps: T.
-        source: of coins, sampling and noise; None: a secure one.
+        source: of coins, sampling and noise.
     """
-    randomness, m = source or secure_source(), mechanism.coordinates
-    included = randomness.uniform(m) < 0.5
+    m = mechanism.coordinates
+    included = source.uniform(m) < 0.5
     places = np.flatnonzero(included)
     raw = RAW_NORM * mechanism.max_grad_norm
 
     def sampled() -> Iterator[torch.Tensor]:
         for _ in range(steps):
-            chosen = places[poisson_sample(len(places), sample_rate, randomness)]
+            chosen = places[poisson_sample(len(places), sample_rate, source)]
             units = torch.zeros(len(chosen), m)
             units[torch.arange(len(chosen)), torch.from_numpy(chosen)] = raw
             yield units
 
-    noised = observed_steps(mechanism, sampled(), randomness).noised
+    noised = observed_steps(mechanism, sampled(), source).noised
     return CanaryRun(
         included, noised / mechanism.max_grad_norm, sample_rate, mechanism.noise_multiplier
     )

@@ -15,6 +15,7 @@ from common.config import (
 )
 from common.interactions import Catalogue
 from common.noise_plan import noise_multiplier
+from common.randomness import RandomSource, secure_source, seeded_source
 from simulations.synthetic import synthetic_dataset
 
 TINY_USERS, TINY_ITEMS = 12, 30
@@ -46,6 +47,7 @@ class Budget:
         canaries: of A4 and A5.
         canary_steps: steps of A5; 0: the run's own number.
         noise_numbers: least numbers behind a noise check.
+        seed: of the audit's own draws in A3 to A5; None: nobody can repeat them.
     """
 
     alpha: float = 1e-3
@@ -54,6 +56,13 @@ class Budget:
     canaries: int = 2_000
     canary_steps: int = 0
     noise_numbers: int = 20_000
+    seed: int | None = None
+
+    def source(self, purpose: str) -> RandomSource:
+        """A fresh source for one purpose."""
+        if self.seed is None:
+            return secure_source()
+        return seeded_source(self.seed, "audit", purpose)
 
 
 def changed(config: RunConfig, **sections: Mapping[str, object]) -> RunConfig:
@@ -72,13 +81,8 @@ def changed(config: RunConfig, **sections: Mapping[str, object]) -> RunConfig:
 
 def tiny_case(**privacy: object) -> ProbeCase:
     """The smallest run of the real parts: a real BERT with a narrow head, made-up items."""
-    fields: dict[str, Any] = {
-        "mode": "local",
-        "noise_multiplier": 1.0,
-        "sample_rate": 0.25,
-        **_TINY_DRAWS,
-    }
-    fields |= privacy
+    fields: dict[str, Any] = {"mode": "local", "noise_multiplier": 1.0, "sample_rate": 0.25}
+    fields |= _TINY_DRAWS | privacy
     summed = fields["mode"] in ("distributed", "central")
     config = RunConfig(
         data=DataConfig(dataset="synthetic", sites=4),
