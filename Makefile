@@ -11,7 +11,10 @@ MAKEFLAGS += --no-print-directory
 RESULTS ?= runs/results
 BUDGETS := --sweep privacy.target_epsilon=8,3,1
 
-.PHONY: demo flwr results setup data test test-all test-gpu lint format clean
+# Processes at a time of `make audit-validity`.
+AUDIT_JOBS ?= 2
+
+.PHONY: audit-validity demo flwr results setup data test test-all test-gpu lint format clean
 
 demo: data  ## Set up, fetch the data, train the demo federation, write its report.
 	$(BIN)/fedrec simulate demo
@@ -35,6 +38,9 @@ results: data  ## Run the sweeps behind docs/results.md, or what is left of them
 	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS),inf \
 		--seeds 10 --run ./$(RESULTS)/by-budget-last-fifth
 	$(BIN)/python -m simulations.results_page $(addprefix $(RESULTS)/,without-privacy beside-central by-budget by-budget-last-fifth)
+
+audit-validity: $(READY)  ## How often the audit's gates fail correct runs; written to docs/audit.
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audit_validity --jobs $(AUDIT_JOBS)
 
 test: $(READY)  ## The quick tests.
 	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)
