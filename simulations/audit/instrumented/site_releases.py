@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from common.accounting import epsilon
 from common.adapters import adapter_sha256
 from common.config import RunConfig
-from common.flat_adapter import flatten
+from common.flat_adapter import Floats, flatten
 from common.messages import TrainReply
 from common.privacy_events import event_from_dict
 from simulations.audit.finding import Finding
@@ -53,7 +51,7 @@ def _independent(config: RunConfig, alpha: float) -> Finding:
     return finding.model_copy(update={"view": "one site's update"})
 
 
-def _standardised(reply: TrainReply) -> np.ndarray:
+def _standardised(reply: TrainReply) -> Floats:
     """Each tensor has its own step size: every one is brought to deviation 1."""
     tensors = {name: np.asarray(t, np.float64) for name, t in reply.update.items()}
     return flatten({name: t / max(float(t.std()), 1e-300) for name, t in tensors.items()})
@@ -89,12 +87,7 @@ def _charged(config: RunConfig) -> list[Finding]:
     with made_up_sites(config, sites=SITES) as sites:
         first, again = sites.trained(0), sites.trained(0)
         history = sites.agent(0).ledger.history()
-    recorded = [event_from_dict(record) for record in _events([first])]
-    return [_one_release(first, again, len(history)), _epsilon(first, recorded)]
-
-
-def _events(replies: list[TrainReply]) -> list[Mapping[str, object]]:
-    return [reply.release.event for reply in replies if reply.release.event is not None]
+    return [_one_release(first, again, len(history)), _epsilon(first)]
 
 
 def _one_release(first: TrainReply, again: TrainReply, charges: int) -> Finding:
@@ -116,9 +109,10 @@ def _one_release(first: TrainReply, again: TrainReply, charges: int) -> Finding:
     )
 
 
-def _epsilon(reply: TrainReply, events: list[object]) -> Finding:
+def _epsilon(reply: TrainReply) -> Finding:
     record = reply.release
-    independent = epsilon(events, record.delta, "pld")  # type: ignore[arg-type]
+    events = [] if record.event is None else [event_from_dict(record.event)]
+    independent = epsilon(events, record.delta, "pld")
     stated = record.epsilon_prv or 0.0
     return outcome(
         "A1",

@@ -42,7 +42,6 @@ def main() -> None:
     content: dict[str, Any] = json.load(sys.stdin)
     warnings.simplefilter("ignore")
     sys.dont_write_bytecode = True
-    sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
     for library in LIBRARIES:
         importlib.import_module(library)
     running: dict[int, int] = {}
