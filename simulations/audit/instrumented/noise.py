@@ -50,13 +50,15 @@ def _every_tensor(
     """Exactly the declared tensors leave, each with its noise."""
     released = {name for each in draws for name in each}
     undeclared = sorted(released ^ declared)
-    worst, failed = 1.0, []
-    for name in sorted(released):
-        own = NoiseDraws(np.array([each[name].ravel() for each in draws]), sigma, name)
-        finding = noise_scale(own, alpha / len(released))
-        ratio = float(finding.statistic["ratio"] or 0)
-        worst = max(worst, ratio, 1 / ratio if ratio else math.inf, key=lambda r: abs(math.log(r)))
-        failed += [name] if finding.refutes else []
+    findings = {
+        name: noise_scale(
+            NoiseDraws(np.array([each[name].ravel() for each in draws]), sigma, name),
+            alpha / len(released),
+        )
+        for name in sorted(released)
+    }
+    failed = [name for name, finding in findings.items() if finding.refutes]
+    ratios = [float(finding.statistic["ratio"] or 0) for finding in findings.values()]
     faults = [f"{name} has other noise than σC" for name in failed]
     faults += [f"{name} is not among what is declared and released" for name in undeclared]
     return outcome(
@@ -66,7 +68,8 @@ def _every_tensor(
         reason="; ".join(faults) or f"All {len(released)} declared tensors leave, each with σC.",
         statistic={
             "tensors": len(released),
-            "worst_ratio": worst if math.isfinite(worst) else None,
+            "least_ratio": min(ratios),
+            "largest_ratio": max(ratios),
             "failed": len(failed),
             "undeclared": len(undeclared),
         },
