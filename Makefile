@@ -12,7 +12,10 @@ RESULTS ?= runs/results
 BUDGETS := --sweep privacy.target_epsilon=8,3,1
 SECTIONS := without-privacy beside-central by-budget last-fifth who-pays
 
-.PHONY: demo flwr results setup data test test-all test-gpu lint format clean
+# Processes at a time of `make audit-validity`.
+AUDIT_JOBS ?= 2
+
+.PHONY: audit-validity demo flwr results setup data test test-all test-gpu lint format clean
 
 demo: data  ## Set up, fetch the data, train the demo federation, write its report.
 	$(BIN)/fedrec simulate demo
@@ -38,6 +41,9 @@ results: data  ## Run the sweeps behind docs/results.md, or what is left of them
 	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS),inf \
 		--seeds 5 --run ./$(RESULTS)/who-pays
 	$(BIN)/python -m simulations.results_page $(addprefix $(RESULTS)/,$(SECTIONS))
+
+audit-validity: $(READY)  ## How often the audit's gates fail correct runs; written to docs/audit.
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audit_validity --jobs $(AUDIT_JOBS)
 
 test: $(READY)  ## The quick tests.
 	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)
