@@ -7,10 +7,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 PYTEST_FLAGS ?=
 MAKEFLAGS += --no-print-directory
 
-# What `make results` runs; docs/results.md is written from it.
-RESULTS_SCENARIO ?= distributed
-RESULTS_SWEEP ?= --sweep privacy.target_epsilon=1,3,8,inf --seeds 10
-RESULTS_RUN ?= runs/results
+# Where `make results` keeps its sweeps; docs/results.md is written from them.
+RESULTS ?= runs/results
+BUDGETS := --sweep privacy.target_epsilon=8,3,1
+SECTIONS := without-privacy beside-central by-budget last-fifth who-pays
 
 .PHONY: demo flwr results setup data test test-all test-gpu lint format clean
 
@@ -29,9 +29,15 @@ flwr: data  ## The demo federation by `flwr run .`, on a SuperLink that ends wit
 		--run-config "data.sites_folder='$(CURDIR)/sites'" \
 		--federation-config "num-supernodes=10 client-resources-num-cpus=1"
 
-results: data  ## Run the sweep behind docs/results.md, or what is left of it, and write that page.
-	$(BIN)/fedrec simulate $(RESULTS_SCENARIO) $(RESULTS_SWEEP) --run ./$(RESULTS_RUN)
-	$(BIN)/python -m simulations.results_page $(RESULTS_RUN)
+results: data  ## Run the sweeps behind docs/results.md, or what is left of them, and write that page.
+	$(BIN)/fedrec simulate federated --set evaluation.companions= --seeds 15 --run ./$(RESULTS)/without-privacy
+	$(BIN)/fedrec simulate federated --set evaluation.companions=central --seeds 3 --run ./$(RESULTS)/beside-central
+	$(BIN)/fedrec simulate distributed --set evaluation.companions= $(BUDGETS) --seeds 10 --run ./$(RESULTS)/by-budget
+	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS) \
+		--seeds 10 --run ./$(RESULTS)/last-fifth
+	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS),inf \
+		--seeds 5 --run ./$(RESULTS)/who-pays
+	$(BIN)/python -m simulations.results_page $(addprefix $(RESULTS)/,$(SECTIONS))
 
 test: $(READY)  ## The quick tests.
 	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)
