@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from simulations.audit.checks import CHECKS, Gate, Terms, alpha_each, run_check
+from simulations.audit.check import Gate, Terms
+from simulations.audit.checks import CHECKS, alpha_each, run_check
 from simulations.audit.evidence import read_evidence
 from simulations.audit.finding import Finding
 from tests.browser import Browser
