@@ -16,7 +16,7 @@ def normal(shift, n=500, seed=0):
     return rng.normal(shift, 1, n), rng.normal(0, 1, n)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=9), st.lists(st.integers(0, 5), min_size=2))
 def test_auc_counts_pairs_and_halves_ties(first, second):
     members, others = np.array(first, float), np.array(second, float)
@@ -67,7 +67,7 @@ def test_scores_are_higher_for_better_fit():
     assert calibrated_scores(np.array([1.0, 2.0]), np.array([3.0, 2.0])).tolist() == [2, 0]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.floats(0.5, 2), st.integers(0, 10**6))
 def test_rmia_is_the_formula(a, gamma, seed):
     rng = np.random.default_rng(seed)

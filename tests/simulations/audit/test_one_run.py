@@ -35,6 +35,7 @@ def p_by_definition(guesses, eps, delta):
     return min(1, beta + 2 * guesses.canaries * delta * max(ratios, default=0))
 
 
+@settings(deadline=None)
 @given(outcomes, epsilons, st.sampled_from([0, 1e-6, 1e-3, 0.1]))
 def test_p_value_is_the_theorem(guesses, eps, delta):
     assert steinke.p_value(guesses, eps, delta) == pytest.approx(
@@ -42,6 +43,7 @@ def test_p_value_is_the_theorem(guesses, eps, delta):
     )
 
 
+@settings(deadline=None)
 @given(outcomes, epsilons, st.floats(0, 2), st.sampled_from([0, 1e-6, 1e-3]))
 def test_a_stronger_claim_has_the_smaller_p_value(guesses, eps, more, delta):
     # Where a claim is near refutation at all: p ≤ 1/2.
@@ -50,7 +52,7 @@ def test_a_stronger_claim_has_the_smaller_p_value(guesses, eps, more, delta):
         assert steinke.p_value(guesses, eps, delta) <= larger + 1e-12
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(outcomes, st.sampled_from([1e-6, 1e-4]))
 def test_more_right_guesses_never_show_less(guesses, delta):
     if guesses.right == guesses.made:
@@ -60,14 +62,14 @@ def test_more_right_guesses_never_show_less(guesses, delta):
         assert bound(better, delta, 0.05) >= bound(guesses, delta, 0.05) - 1e-7
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(outcomes, st.floats(0.01, 4), st.floats(0, 1))
 def test_a_weaker_gaussian_claim_is_harder_to_refute(guesses, mu, more):
     weak = f_dp.refutation(guesses, GaussianTradeOff(mu + more), 0.05)
     assert weak <= f_dp.refutation(guesses, GaussianTradeOff(mu), 0.05) + 1e-12
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(outcomes, st.floats(0.1, 3))
 def test_p_value_of_f_dp_agrees_with_the_gate(guesses, mu):
     curve = GaussianTradeOff(mu)
@@ -202,8 +204,7 @@ def test_randomised_response_is_refuted_no_more_often_than_stated():
     rng = np.random.default_rng(0)
     q = np.e / (1 + np.e)
     right = rng.binomial(300, q, size=1000)
-    seen = [steinke.epsilon_lower_bound(Guesses(300, 300, int(v)), 0.0, 0.05) for v in right]
-    refuted = sum(value > 1 for value in seen)
+    refuted = sum(steinke.p_value(Guesses(300, 300, int(v)), 1.0, 0.0) < 0.05 for v in right)
     assert 20 <= refuted <= 71  # a bound that never fails would be loose here
 
 

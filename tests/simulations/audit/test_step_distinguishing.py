@@ -24,10 +24,10 @@ def observed(noise=1.0, shift=1.0, n=20_000, seed=0):
 
 
 def test_correct_build_passes_with_a_useful_bound():
-    finding = distinguish_steps(observed(), 0.05)
+    finding = distinguish_steps(observed(n=100_000), 0.05)
     assert finding.verdict == "pass"
     assert 0.85 < finding.statistic["mu_lower_bound"] * SIGMA < 1
-    assert 0.7 < finding.epsilon_lower_bound < 1
+    assert 0.8 < finding.epsilon_lower_bound < 1
 
 
 @pytest.mark.parametrize(("noise", "shift"), [(0.5, 1), (1e-9, 1), (1, 10), (0.8, 1)])
@@ -47,7 +47,7 @@ def test_composed_epsilon_is_below_the_accountants():
     assert composed_epsilon_lower_bound(-1.0, 0.05, 200, 1e-5) == 0
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(0.05, 4), st.sampled_from([0.05, 0.01, 0.001]))
 def test_expected_distance_is_below_the_truth_and_grows_with_the_data(mu, alpha):
     few, many = (expected_distance(n, n, mu, alpha) for n in (400, 40_000))
@@ -55,7 +55,7 @@ def test_expected_distance_is_below_the_truth_and_grows_with_the_data(mu, alpha)
     assert many < mu
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e3))
 def test_the_bound_knows_no_scale_and_no_origin(origin, scale):
     first = observed(n=400)
