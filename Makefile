@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 # Where `make results` keeps its sweeps; docs/results.md is written from them.
 RESULTS ?= runs/results
 BUDGETS := --sweep privacy.target_epsilon=8,3,1
+SECTIONS := without-privacy beside-central by-budget last-fifth who-pays
 
 .PHONY: demo flwr results setup data test test-all test-gpu lint format clean
 
@@ -30,11 +31,13 @@ flwr: data  ## The demo federation by `flwr run .`, on a SuperLink that ends wit
 
 results: data  ## Run the sweeps behind docs/results.md, or what is left of them, and write that page.
 	$(BIN)/fedrec simulate federated --set evaluation.companions= --seeds 15 --run ./$(RESULTS)/without-privacy
-	$(BIN)/fedrec simulate federated --set evaluation.companions=central --seeds 5 --run ./$(RESULTS)/beside-central
+	$(BIN)/fedrec simulate federated --set evaluation.companions=central --seeds 3 --run ./$(RESULTS)/beside-central
 	$(BIN)/fedrec simulate distributed --set evaluation.companions= $(BUDGETS) --seeds 10 --run ./$(RESULTS)/by-budget
+	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS) \
+		--seeds 10 --run ./$(RESULTS)/last-fifth
 	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS),inf \
-		--seeds 10 --run ./$(RESULTS)/by-budget-last-fifth
-	$(BIN)/python -m simulations.results_page $(addprefix $(RESULTS)/,without-privacy beside-central by-budget by-budget-last-fifth)
+		--seeds 3 --run ./$(RESULTS)/who-pays
+	$(BIN)/python -m simulations.results_page $(addprefix $(RESULTS)/,$(SECTIONS))
 
 test: $(READY)  ## The quick tests.
 	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)

@@ -33,6 +33,7 @@ from client.sum_release import SumLedger
 from client.training_job import Trainer
 from common.base_weights import resolve_base_weights
 from common.config import RunConfig
+from common.context import ContextEncoder
 from common.errors import MessageError, PolicyRefusal, Refusal
 from common.flat_adapter import Floats
 from common.initial_adapter import adapter_shapes
@@ -83,7 +84,10 @@ class SiteAgent:
         self.ledger = ledger
         self.splits = data.splits(config.data.split, config.data.seed, config.data.cut)
         self.units: list[Unit] = make_units(
-            self.splits, max_history=config.model.max_history, unit=config.privacy.unit
+            self.splits,
+            max_history=config.model.max_history,
+            unit=config.privacy.unit,
+            encoder=ContextEncoder.of(config.model),
         )
         self._pairs = Cooccurrence(config, self.units, self.splits)
         self._training = SiteTraining(data, config, self.units, self._source, trainer)

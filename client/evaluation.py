@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from common.holdout import Stage, UserSplit, history_of, is_judged, targets_of
+from common.holdout import Stage, UserSplit, is_judged, targets_of
 from common.metrics import user_metrics
 from common.ranking import worst_ranks
 from common.recommender import Recommender
+from common.requests import requests_of
 
 
 def metrics_by_user(
@@ -31,6 +32,6 @@ def metrics_by_user(
     """
     judged = [split for split in splits if is_judged(split, stage)]
     targets = [targets_of(split, stage) for split in judged]
-    histories = [history_of(split, stage) for split in judged]
-    ranks = worst_ranks(recommender.score_all(histories), targets, histories)
+    requests = requests_of(judged, stage)
+    ranks = worst_ranks(recommender.score_all(requests), targets, requests)
     return user_metrics(ranks)

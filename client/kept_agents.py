@@ -79,4 +79,5 @@ class KeptAgents(Generic[Agent]):
 def agent_bytes(data: SiteData, units: list[Unit]) -> int:
     """About what an agent takes: its rows, its units' arrays, and a share for the rest."""
     arrays = sum(each.items.nbytes + each.ratings.nbytes + each.positives.nbytes for each in units)
+    arrays += sum(each.context.nbytes for each in units if each.context is not None)
     return _AGENT_BYTES + _ROW_BYTES * len(data.interactions) + _UNIT_BYTES * len(units) + arrays

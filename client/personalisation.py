@@ -22,7 +22,14 @@ from common.privacy_units import Unit
 from common.randomness import RandomSource
 from common.recommender import Recommender
 
-USER_SIDE = ("head.mix.", "head.history.", "head.residual.", "head.temperature.", "score.")
+USER_SIDE = (
+    "head.mix.",
+    "head.history.",
+    "head.residual.",
+    "head.context.",
+    "head.temperature.",
+    "score.",
+)
 """Parameters that read the history, or weigh what was read of it (`bilinear`: its matrix)."""
 
 

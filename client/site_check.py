@@ -11,6 +11,7 @@ from client.site_data import load_site
 from client.site_setup import policy_of
 from client.start_up import prove_private_step
 from common.config import RunConfig
+from common.context import ContextEncoder, check_attributes
 from common.cooccurrence import cell_count
 from common.errors import ConfigError
 from common.flat_adapter import size
@@ -43,6 +44,7 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
     Raises:
         PolicyRefusal: the site's policy does not allow such a run.
         ConfigError: the mode needs peers and the policy pins none.
+        DataError: the data cannot be used, or lack what `model.context` asks for.
         SelfTestError: the private step does not do what it claims here.
     """
     data = load_site(folder)
@@ -53,6 +55,7 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
             [f"{folder / POLICY_FILE} pins no peers; add their identity keys under [peers]"]
         )
     data.declared(config.privacy.unit)
+    check_attributes(ContextEncoder.of(config.model), data.users.attributes)
     proven = prove_private_step(config, data.catalogue).lines() if config.is_private else []
     return SiteCheck(
         proven or ["nothing: privacy.mode=none makes no claim"],

@@ -67,7 +67,9 @@ class SiteData:
 
     def splits(self, split: str, seed: int, cut: TimeCut | None = None) -> list[UserSplit]:
         """The users' temporal hold-out; see `common.holdout.hold_out`."""
-        return hold_out(self.interactions, self.catalogue, split=split, seed=seed, cut=cut)
+        return hold_out(
+            self.interactions, self.catalogue, split=split, seed=seed, cut=cut, users=self.users
+        )
 
 
 def load_site(folder: Path) -> SiteData:

@@ -15,6 +15,7 @@ from client.sum_self_test import check_share
 from common.adapters import wire_name
 from common.build_recommender import build_recommender
 from common.config import RunConfig
+from common.context import NO_CONTEXT, ContextEncoder, UnitContext
 from common.flat_adapter import size
 from common.initial_adapter import adapter_shapes
 from common.interactions import Catalogue
@@ -52,7 +53,10 @@ def _prove_step(config: RunConfig, catalogue: Catalogue, source: RandomSource) -
     if config.privacy.clipping == "update":
         return self_test_updates(
             recommender,
-            [synthetic_unit(len(catalogue), source) for _ in range(SYNTHETIC_UNITS)],
+            [
+                synthetic_unit(len(catalogue), source, ContextEncoder.of(config.model))
+                for _ in range(SYNTHETIC_UNITS)
+            ],
             config,
             declared_tensors=names,
             source=source,
@@ -75,16 +79,23 @@ def _prove_step(config: RunConfig, catalogue: Catalogue, source: RandomSource) -
     )
 
 
-def synthetic_unit(catalogue_size: int, source: RandomSource) -> Unit:
-    """A made-up unit with a few random items."""
+def synthetic_unit(
+    catalogue_size: int, source: RandomSource, encoder: ContextEncoder = NO_CONTEXT
+) -> Unit:
+    """A made-up unit with a few random items, and random context where the model reads any."""
     items = source.permutation(catalogue_size)[: min(ITEMS_PER_UNIT, catalogue_size)]
     ratings = 1 + source.integers(5, len(items)).astype(np.float32)
-    return Unit("synthetic", items, ratings, np.unique(items))
+    context = None
+    if encoder.width:
+        user = source.integers(2, encoder.buckets).astype(np.float32)
+        time = source.integers(3, len(items) * encoder.times).astype(np.float32) - 1
+        context = UnitContext(user, time.reshape(len(items), encoder.times))
+    return Unit("synthetic", items, ratings, np.unique(items), context=context)
 
 
 def _synthetic(catalogue_size: int, config: RunConfig, source: RandomSource) -> Contribution:
     return draw_contribution(
-        synthetic_unit(catalogue_size, source),
+        synthetic_unit(catalogue_size, source, ContextEncoder.of(config.model)),
         catalogue_size=catalogue_size,
         targets=TARGETS,
         negatives=NEGATIVES,

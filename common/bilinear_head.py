@@ -10,6 +10,9 @@ candidate: item by item where an item is popular enough to tell, by text everywh
 for the mean of the recent past: "who watched a, watches b" holds both ways round. Under
 noise that is worth much: the gradient by W is symmetric, so clipping spends nothing on an
 antisymmetric part, and the noise's antisymmetric half drops out of S.
+
+Where the model reads context (`common.context`), a matrix of its own learns which features of
+the user and of the moment raise which features of a candidate.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from common.config import ModelConfig
+from common.context import ContextEncoder
 from common.lag_profiles import HALF_LIVES, MEAN_PROFILE
+
+_CONTEXT_LENGTH = 0.5  # a few features together then speak about as loudly as the history
 
 
 class ItemRows(NamedTuple):
@@ -35,6 +41,17 @@ class ItemRows(NamedTuple):
 
     vectors: torch.Tensor
     items: torch.Tensor
+
+
+def context_layer(config: ModelConfig, out: int) -> nn.Linear | None:
+    """From context features to what they want of an item; starts at zero, and None without any."""
+    width = ContextEncoder.of(config).width
+    if width == 0:
+        return None
+    layer = nn.Linear(width, out, bias=False)
+    with torch.no_grad():
+        layer.weight.zero_()
+    return layer
 
 
 class BilinearHead(nn.Module):
@@ -61,6 +78,7 @@ class BilinearHead(nn.Module):
         with torch.no_grad():
             self.mix.weight.zero_()
             self.text_bias.weight.zero_()
+        self.context = context_layer(config, features)
 
     def set_item_prior(self, prior: torch.Tensor) -> None:
         """Gives codes to the k items of the largest `prior` ``[V]``; ties by index."""
@@ -78,7 +96,11 @@ class BilinearHead(nn.Module):
         return torch.cat([text, codes[self.places[rows.items]]], dim=-1)
 
     def forward(
-        self, history: ItemRows, weights: torch.Tensor, candidates: ItemRows
+        self,
+        history: ItemRows,
+        weights: torch.Tensor,
+        candidates: ItemRows,
+        context: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Scores.
 
@@ -86,6 +108,7 @@ class BilinearHead(nn.Module):
             history: ``[B, H]`` items.
             weights: ``[B, m, L, H]`` from `lag_weights`.
             candidates: ``[B, N]`` items, or ``[1, N]`` for one catalogue scored for all units.
+            context: ``[B, m, c]`` features; only where the model reads any.
 
         Returns:
             ``[B, m, N]``.
@@ -95,6 +118,9 @@ class BilinearHead(nn.Module):
         scores: torch.Tensor = torch.matmul(self.mix(past), item.transpose(1, 2))
         if self.two_sided:  # `mix` is W alone; the other half of W + Wᵀ is its use on items
             scores = scores + torch.matmul(past, self.mix(item).transpose(1, 2))
+        if self.context is not None and context is not None:
+            wanted = self.context(context * (_CONTEXT_LENGTH * math.sqrt(self.dim)))
+            scores = scores + torch.matmul(wanted, item.transpose(1, 2))
         bias: torch.Tensor = self.text_bias(item[..., : self.dim]).transpose(1, 2)  # [B|1, 1, N]
         return scores * self.scale + bias
 

@@ -31,6 +31,7 @@ from common.errors import ConfigError
 
 SCHEMA_VERSION = 1
 """Version of the layout of a configuration in TOML; a file may name it, or leave it out."""
+FLAT_SOURCE = "the run config"
 
 
 class _Given(NamedTuple):
@@ -43,6 +44,7 @@ def load_config(
     scenario: Path | None = None,
     flat: Mapping[str, object] | None = None,
     overrides: Sequence[str] = (),
+    flat_source: str = FLAT_SOURCE,
 ) -> RunConfig:
     """Return the configuration that scenario, flat config and overrides give together.
 
@@ -51,6 +53,7 @@ def load_config(
         flat: dotted keys with plain values, Flower's run config; laid over the scenario.
         overrides: ``section.key=value`` each, laid over the two; the value is read as
             TOML, and as plain text where it is no TOML scalar.
+        flat_source: where `flat` stands, as faults name it.
 
     Returns:
         The checked, frozen configuration; what nobody gave has its default.
@@ -61,24 +64,28 @@ def load_config(
     plain = all(isinstance(value, int | float | str) for value in (flat or {}).values())
     if scenario is None and flat and plain and not overrides:
         return _from_flat(tuple(sorted((key, type(v), v) for key, v in flat.items())))
-    return _loaded(scenario, flat, overrides)
+    return _loaded(scenario, flat, overrides, flat_source)
 
 
 @lru_cache(maxsize=16)
 def _from_flat(items: tuple[tuple[str, type, Any], ...]) -> RunConfig:
     """Remembered by keys, types and values: every message of a run carries the same ones."""
-    return _loaded(None, {key: value for key, _, value in items}, ())
+    flat = {key: value for key, _, value in items}
+    return _loaded(None, flat, (), FLAT_SOURCE)
 
 
 def _loaded(
-    scenario: Path | None, flat: Mapping[str, object] | None, overrides: Sequence[str]
+    scenario: Path | None,
+    flat: Mapping[str, object] | None,
+    overrides: Sequence[str],
+    flat_source: str,
 ) -> RunConfig:
     faults: list[str] = []
     given: dict[str, _Given] = {}
     tables: list[BudgetTable] = []
     if scenario is not None:
         given, tables = _from_scenario(scenario, faults)
-    over = {key: _Given(value, "the run config") for key, value in (flat or {}).items()}
+    over = {key: _Given(value, flat_source) for key, value in (flat or {}).items()}
     over |= _from_overrides(overrides, faults)
     table = budget_table_for(tables, {key: entry.value for key, entry in (given | over).items()})
     if table is not None:

@@ -22,7 +22,9 @@ class DataConfig(Section):
     """Which interactions, how they are split in time, how users spread over sites."""
 
     dataset: str = Field(
-        "movielens-100k", min_length=1, description="movielens-100k, synthetic, or a folder"
+        "movielens-100k",
+        min_length=1,
+        description="movielens-100k, debian-packages, synthetic, or a folder",
     )
     split: Literal["leave_one_out", "last_fifth", "time_cut"] = "leave_one_out"
     validation_from: int = Field(
@@ -80,6 +82,14 @@ class ModelConfig(Section):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
     objective: Literal["ranking", "click", "rating"] = "ranking"
+    context: str = Field(
+        "",
+        description="what the user's side reads beside the history, a comma list of user "
+        "(attributes), time (of the request); never leaves the site; empty: none",
+    )
+    context_dim: int = Field(
+        64, ge=1, le=4096, description="context user: buckets that attributes are hashed into"
+    )
     max_history: int = Field(150, ge=1, description="most recent items that the user tower reads")
     history_gradient: bool = Field(
         False,

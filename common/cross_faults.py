@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from common.companion_names import COMPANIONS, companion_names, unknown_companions
+from common.context_names import CONTEXTS, context_names
 
 if TYPE_CHECKING:
     from common.config import RunConfig
@@ -41,6 +42,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             "set model.dropout=0",
         )
     yield from _model_faults(config)
+    yield from _context_faults(config)
     yield from _softmax_faults(config)
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
@@ -93,6 +95,24 @@ def _model_faults(config: RunConfig) -> Iterator[CrossFault]:
             ("model.item_to_item", "model.popularity_prior"),
             "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
             "set model.popularity_prior=true, or model.item_to_item=false",
+        )
+
+
+def _context_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Each context is a known one, named once, and the head that reads it is trained."""
+    key, asked = "model.context", context_names(config.model.context)
+    for name in dict.fromkeys(asked):
+        if name not in CONTEXTS or asked.count(name) > 1:
+            yield CrossFault(
+                (key,),
+                f"{key} takes {', '.join(CONTEXTS)}, each at most once, got {name!r} "
+                f"{asked.count(name)}x; correct the list, or leave it empty for none",
+            )
+    if asked and config.model.item_side == "lora":
+        yield CrossFault(
+            (key, "model.item_side"),
+            f"{key} needs a trained head, got model.item_side=lora; set model.item_side=both or "
+            f"head, or leave {key} empty",
         )
 
 

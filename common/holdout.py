@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import DataError
-from common.interactions import Catalogue, Float32Array, Int64Array, Interactions
+from common.interactions import Catalogue, Float32Array, Int64Array, Interactions, Users
 
 MIN_INTERACTIONS = 3
 
@@ -49,13 +50,15 @@ class ItemSequence:
 class UserSplit:
     """One user's interactions: `train`, then `validation`, then `test` in time.
 
-    After a global time cut any of them may be empty.
+    After a global time cut any of them may be empty. `attributes` are those of the users
+    table by name, where it was given.
     """
 
     user_id: str
     train: ItemSequence
     validation: ItemSequence
     test: ItemSequence
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def history_of(split: UserSplit, stage: Stage) -> Int64Array:
@@ -85,6 +88,7 @@ def hold_out(
     split: str,
     seed: int,
     cut: TimeCut | None = None,
+    users: Users | None = None,
 ) -> list[UserSplit]:
     """Split every user's interactions in time.
 
@@ -100,6 +104,7 @@ def hold_out(
         split: ``leave_one_out``, ``last_fifth`` or ``time_cut``.
         seed: Seeds the order of interactions with equal timestamps, nothing else.
         cut: Of ``time_cut`` alone.
+        users: Attributes that the splits are to carry, aligned with `interactions.user_ids`.
 
     Returns:
         One split for each user, in the order of `interactions.user_ids`.
@@ -113,9 +118,9 @@ def hold_out(
     if split == "time_cut":
         cut = _known(cut)
     order = _chronological(interactions, catalogue, seed)
-    users = len(interactions.user_ids)
-    lengths = np.bincount(interactions.user, minlength=users)
-    if users and lengths.min() < MIN_INTERACTIONS:
+    count = len(interactions.user_ids)
+    lengths = np.bincount(interactions.user, minlength=count)
+    if count and lengths.min() < MIN_INTERACTIONS:
         short = int(lengths.argmin())
         raise DataError(
             f"user {interactions.user_ids[short]!r} has {lengths[short]} interactions, a split "
@@ -123,9 +128,19 @@ def hold_out(
         )
     ends = np.cumsum(lengths)
     return [
-        _split_user(interactions, user, order[ends[user] - lengths[user] : ends[user]], split, cut)
-        for user in range(users)
+        replace(
+            _split_user(
+                interactions, user, order[ends[user] - lengths[user] : ends[user]], split, cut
+            ),
+            attributes=_attributes(users, user),
+        )
+        for user in range(count)
     ]
+
+
+def _attributes(users: Users | None, user: int) -> dict[str, str]:
+    """Those of the user at this place, by name."""
+    return {} if users is None else {n: each[user] for n, each in users.attributes.items()}
 
 
 def train_lengths(

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.context import NO_CONTEXT, ContextEncoder, UnitContext
 from common.holdout import UserSplit
 from common.unit_batch import UnitBatch as UnitBatch
 from common.unit_texts import PrivacyUnit
@@ -50,6 +51,7 @@ class Unit:
             user; of an example only its own items.
         first_target: Place of the first item that may be a target: 0 for a user, that of
             the last item for an example; what stands before it is history only.
+        context: Context features of each item, should it be a target; None: there are none.
     """
 
     user_id: str
@@ -57,6 +59,7 @@ class Unit:
     ratings: npt.NDArray[np.float32]
     positives: IntArray
     first_target: int = 0
+    context: UnitContext | None = None
 
     @property
     def counted(self) -> IntArray:
@@ -84,7 +87,11 @@ class Contribution:
 
 
 def make_units(
-    splits: Sequence[UserSplit], *, max_history: int, unit: PrivacyUnit = "user"
+    splits: Sequence[UserSplit],
+    *,
+    max_history: int,
+    unit: PrivacyUnit = "user",
+    encoder: ContextEncoder = NO_CONTEXT,
 ) -> list[Unit]:
     """Turns each user's training part into units (users without training items: none).
 
@@ -94,22 +101,34 @@ def make_units(
         unit: ``user``: one unit for each user. ``example``: one for each training
             interaction, with the items up to and including it; nothing in it depends on
             what came later.
+        encoder: Encodes the context that goes with each item; by default there is none.
+
+    Raises:
+        DataError: The context needs attributes of users, and the splits carry none.
     """
     if unit == "example":
-        return [each for split in splits for each in _examples(split, max_history)]
+        return [each for split in splits for each in _examples(split, max_history, encoder)]
     units = []
     for split in splits:
         items = split.train.items
         if len(items) == 0:
             continue
         recent = slice(max(0, len(items) - max_history - 1), len(items))
+        context = encoder.of_unit(split.attributes, split.train.timestamps)
         units.append(
-            Unit(split.user_id, items[recent], split.train.ratings[recent], np.unique(items))
+            Unit(
+                split.user_id,
+                items[recent],
+                split.train.ratings[recent],
+                np.unique(items),
+                context=context.shown(recent) if context else None,
+            )
         )
     return units
 
 
-def _examples(split: UserSplit, max_history: int) -> Iterator[Unit]:
+def _examples(split: UserSplit, max_history: int, encoder: ContextEncoder) -> Iterator[Unit]:
+    context = encoder.of_unit(split.attributes, split.train.timestamps)
     for place in range(len(split.train.items)):
         shown = slice(max(0, place - max_history), place + 1)
         items = split.train.items[shown]
@@ -119,6 +138,7 @@ def _examples(split: UserSplit, max_history: int) -> Iterator[Unit]:
             split.train.ratings[shown],
             np.unique(items),
             first_target=len(items) - 1,
+            context=context.shown(shown) if context else None,
         )
 
 
@@ -215,4 +235,15 @@ def collate(contributions: Sequence[Contribution], *, max_history: int) -> UnitB
         "live_scale": scale,
     }
     tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return UnitBatch(**tensors, live=live)
+    return UnitBatch(**tensors, live=live, context=_collated_context(contributions, m))
+
+
+def _collated_context(contributions: Sequence[Contribution], m: int) -> torch.Tensor | None:
+    """``[B, m, c]``, zero where a unit has fewer targets; None where a unit has no context."""
+    rows = [c.unit.context.at(c.positions) for c in contributions if c.unit.context is not None]
+    if len(rows) < len(contributions):
+        return None
+    padded = np.zeros((len(rows), m, rows[0].shape[1]), dtype=np.float32)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return torch.from_numpy(padded)

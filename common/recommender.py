@@ -1,9 +1,9 @@
 """The recommender: item tower, user tower, on-site text similarity and item prior.
 
-score(user, item) = head(user's history, item) + similarity of the item's text to the
-user's recent items + weight · popularity prior, and, outside training, what the item-to-item
-component adds. Histories stay at the site; texts, the whitening, the prior and the component
-are public.
+score(user, item) = head(user's history and context, item) + similarity of the item's text to
+the user's recent items + weight · popularity prior, and, outside training, what the
+item-to-item component adds. Histories and context stay at the site; texts, the whitening, the
+prior and the component are public.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from transformers import BertModel
 
 from common.bilinear_head import ItemRows
 from common.config import ModelConfig
+from common.context import ContextEncoder
 from common.frozen_prefix import FrozenPrefix
 from common.item_to_item import ItemToItem
 from common.item_tower import ItemTower
 from common.lag_profiles import HALF_LIVES, lag_weights
 from common.objectives import OBJECTIVES
 from common.score_terms import ScoreTerms
+from common.scored_histories import ScoredHistories
 from common.unit_batch import UnitBatch
 from common.user_tower import build_head
 from common.whitening import Whitening, fit_whitening
@@ -76,6 +78,7 @@ class Recommender(nn.Module):
         self._table_lora = ""
         self._item_to_item: ItemToItem | None = None
         self._objective = OBJECTIVES[config.objective]
+        self._encoder = ContextEncoder.of(config)
 
     @property
     def device(self) -> torch.device:
@@ -163,9 +166,9 @@ class Recommender(nn.Module):
         candidates, history = self._vectors(batch, live)
         weights = lag_weights(batch.history_mask, batch.positions, self.half_lives)
         prior = self.item_prior[batch.candidates]
-        scores: torch.Tensor = self.head(
-            ItemRows(history, batch.history), weights, ItemRows(candidates, batch.candidates)
-        )
+        shown, offered = ItemRows(history, batch.history), ItemRows(candidates, batch.candidates)
+        context = batch.context_of(self._encoder.width)
+        scores: torch.Tensor = self.head(shown, weights, offered, context)
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
         return scores + terms
 
@@ -192,8 +195,14 @@ class Recommender(nn.Module):
     def score_all(self, histories: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32]:
         """Scores the whole catalogue for each history (oldest first).
 
+        Args:
+            histories: U of them; a model with context needs `common.requests.Requests`.
+
         Returns:
             ``[U, V]`` float32.
+
+        Raises:
+            DataError: The model reads context, and these are histories alone.
         """
         return self.scores(histories).cpu().numpy()
 
@@ -210,16 +219,14 @@ class Recommender(nn.Module):
         return torch.cat(rows)
 
     def _score_batch(self, histories: Sequence[npt.NDArray[np.int64]]) -> torch.Tensor:
-        cut = [h[-self.config.max_history :] for h in histories]
-        padded, lengths = _padded(cut)
-        items, ends = padded.to(self.device), lengths.to(self.device)
-        mask = torch.arange(items.shape[1], device=self.device) < ends[:, None]
+        asked = ScoredHistories.of(histories, self.config.max_history, self._encoder, self.device)
         table = self.table()
-        history = table[items]
-        weights = lag_weights(mask, ends[:, None], self.half_lives)
+        history = table[asked.items]
+        weights = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
         candidates, prior = table[None], self.item_prior[None]
         catalogue = ItemRows(candidates, torch.arange(len(table), device=self.device)[None])
-        scores: torch.Tensor = self.head(ItemRows(history, items), weights, catalogue)
+        shown = ItemRows(history, asked.items)
+        scores: torch.Tensor = self.head(shown, weights, catalogue, asked.context)
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
         total = (scores + terms)[:, 0].float()
         if self._item_to_item is not None:
@@ -235,13 +242,3 @@ def _rescaled(live: torch.Tensor, still: torch.Tensor, scale: torch.Tensor) -> t
     scale = scale[..., None]  # 0 where a unit has no live row in this column
     scaled = live.detach() + (live - live.detach()) * scale
     return torch.where(scale > 0, scaled, still)
-
-
-def _padded(
-    histories: Sequence[npt.NDArray[np.int64]],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``[U, H]`` int64 histories, zero-padded on the right, and their lengths ``[U]``."""
-    items = torch.zeros(len(histories), max(1, *map(len, histories)), dtype=torch.long)
-    for row, history in enumerate(histories):
-        items[row, : len(history)] = torch.from_numpy(np.asarray(history, dtype=np.int64))
-    return items, torch.tensor([len(history) for history in histories])

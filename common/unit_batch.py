@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from common.errors import DataError
+
 
 @dataclass(frozen=True)
 class UnitBatch:
@@ -24,6 +26,7 @@ class UnitBatch:
         others_allowed: ``[B, N]`` bool, candidates that may stand against a target.
         live: Number of leading candidate columns with a gradient through LoRA.
         live_scale: ``[B, live]`` float32, or ``[1, live]`` like the candidates.
+        context: ``[B, m, c]`` float32, context features of each target; None: there are none.
     """
 
     history: torch.Tensor
@@ -37,6 +40,23 @@ class UnitBatch:
     others_allowed: torch.Tensor
     live: int
     live_scale: torch.Tensor
+    context: torch.Tensor | None = None
+
+    def context_of(self, width: int) -> torch.Tensor | None:
+        """The context of a model that reads `width` features; None for one that reads none.
+
+        Raises:
+            DataError: The units have another number of features, or none.
+        """
+        if width == 0:
+            return None
+        found = 0 if self.context is None else self.context.shape[2]
+        if found != width:
+            raise DataError(
+                f"the model reads {width} context features, the units have {found}; make units and "
+                "model from the same configuration"
+            )
+        return self.context
 
     def to(self, device: torch.device) -> UnitBatch:
         """The same batch with its tensors on `device`."""

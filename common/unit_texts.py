@@ -14,6 +14,22 @@ from typing import Literal, TypeAlias
 PrivacyUnit: TypeAlias = Literal["user", "example"]
 
 
+CONTEXT_INPUTS: Mapping[str, str] = {
+    "user": "users' attributes",
+    "time": "times of interactions",
+}
+"""What a model with context is trained on beside items, by the names of `model.context`."""
+
+CONTEXT_OF_EXAMPLES: Mapping[str, str] = {
+    "user": (
+        "a user's attributes: every example of that user carries them, so that they have the "
+        "guarantee of a user with k examples"
+    ),
+    "time": "the time of an interaction as it appears in the pause before the next example",
+}
+"""What examples do not protect where the model reads context, by the same names."""
+
+
 @dataclass(frozen=True)
 class UnitWords:
     """What an output says of a unit.

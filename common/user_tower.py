@@ -12,7 +12,7 @@ import math
 import torch
 from torch import nn
 
-from common.bilinear_head import BilinearHead, ItemRows
+from common.bilinear_head import BilinearHead, ItemRows, context_layer
 from common.config import ModelConfig
 from common.lag_profiles import HALF_LIVES
 
@@ -46,17 +46,24 @@ class MultiLagHead(nn.Module):
         with torch.no_grad():
             self.temperature.weight.fill_(1.0)
             self.text_bias.weight.zero_()
+        self.context = context_layer(config, dim)
 
     def set_item_prior(self, prior: torch.Tensor) -> None:
         """Nothing to do: only text enters this head."""
 
     def forward(
-        self, history: ItemRows, weights: torch.Tensor, candidates: ItemRows
+        self,
+        history: ItemRows,
+        weights: torch.Tensor,
+        candidates: ItemRows,
+        context: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Scores ``[B, m, N]``; arguments as in `BilinearHead.forward`."""
         means = torch.einsum("bmlh,bhe->bmle", weights, self.history(history.vectors))
         user = self.mix(means.flatten(2))  # [B, m, e]
         user = user + self.residual(user)
+        if self.context is not None and context is not None:
+            user = user + self.context(context)
         item = self.candidate(candidates.vectors)  # [B, N, e]
         dots = torch.matmul(user, item.transpose(1, 2)) * self.scale  # [B, m, N]
         bias = self.text_bias(candidates.vectors).transpose(1, 2)  # [B, 1, N]

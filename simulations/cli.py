@@ -22,6 +22,8 @@ from simulations.privacy_command import EXAMPLES as PRIVACY_EXAMPLES
 from simulations.privacy_command import privacy
 from simulations.run_paths import find_run
 from simulations.scenario_files import bundled_scenarios, find_scenario
+from simulations.search_command import EXAMPLES as SEARCH_EXAMPLES
+from simulations.search_command import search
 from simulations.simulate_command import EXAMPLES, simulate
 
 app = typer.Typer(
@@ -66,22 +68,20 @@ def scenarios(as_json: AsJson = False) -> None:
 
 
 app.command(epilog=COMPARE_EXAMPLES)(compare)
+app.command(epilog=SEARCH_EXAMPLES)(search)
 app.command("privacy", epilog=PRIVACY_EXAMPLES)(privacy)
 
 
 @data_app.command("fetch", epilog="Example: fedrec data fetch movielens-100k")
 def data_fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="movielens-100k")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="movielens-100k or debian-packages")],
 ) -> None:
     """Fetch a public data set into the user's cache, check it, and tell its licence."""
-    from common.errors import DataError
-    from simulations.datasets import fetch_movielens_100k
+    from simulations.datasets import fetch_public
 
-    if name != "movielens-100k":
-        raise DataError(f"there is no data set {name!r} to fetch; fetch movielens-100k")
     console = stderr_console()
     with console.status(f"fetching {name}"):
-        cached = fetch_movielens_100k(notify=console.print)
+        cached = fetch_public(name, notify=console.print)
     _print_path(name, cached, as_json=False)
 
 

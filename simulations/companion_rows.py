@@ -116,6 +116,7 @@ def _rows(
             split=data.split,
             seed=data.seed,
             cut=data.cut,
+            users=dataset.users,
         )
     row = EvaluatedRow(
         name="fedrec" if plan.name == TIME_CUT else plan.row,

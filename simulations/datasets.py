@@ -14,17 +14,24 @@ import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.atomic_files import write_text
 from common.config import DataConfig
 from common.errors import DataError
 from common.interactions import Dataset, build_dataset
 from common.table_readers import read_table
-from simulations.movielens import LICENCE, NAME, SHA256, RawMovieLens
+from simulations import debian_packages, debian_sources
+from simulations.movielens import LICENCE, NAME, SHA256
 from simulations.movielens_sources import Notify, from_local, from_network
+from simulations.raw_tables import RawTables
 from simulations.synthetic import synthetic_dataset
 from simulations.tables_folder import INTERACTIONS, TABLES, read_folder_table
 
 CACHE_VARIABLE = "FEDREC_CACHE"
 SOURCE_VARIABLE = "FEDREC_MOVIELENS_SOURCE"
+DEBIAN_VARIABLE = "FEDREC_DEBIAN_SOURCE"
+DIGEST_FILE = "sha256"
+PUBLIC = (NAME, debian_packages.NAME)
+"""What can be fetched by name."""
 
 
 def _say_nothing(_message: str) -> None:
@@ -56,11 +63,21 @@ def load_dataset(
             min_interactions=config.min_interactions,
             licence=LICENCE,
         )
+    if config.dataset == debian_packages.NAME:
+        raw = read_debian_packages(fetch_debian_packages(cache, notify=notify))
+        return build_dataset(
+            debian_packages.NAME,
+            raw.interactions,
+            raw.items,
+            raw.users,
+            min_interactions=config.min_interactions,
+            licence=debian_packages.LICENCE,
+        )
     folder = Path(config.dataset).expanduser()
     if not folder.is_dir():
         raise DataError(
             f"data.dataset={config.dataset!r} is neither a known data set nor a folder; use "
-            f"{NAME}, synthetic, or a folder with {', '.join(TABLES)} tables"
+            f"{', '.join(PUBLIC)}, synthetic, or a folder with {', '.join(TABLES)} tables"
         )
     return load_folder(folder, config.min_interactions)
 
@@ -107,14 +124,14 @@ def fetch_movielens_100k(cache: Path | None = None, *, notify: Notify = _say_not
     return folder
 
 
-def read_movielens_100k(folder: Path) -> RawMovieLens:
+def read_movielens_100k(folder: Path) -> RawTables:
     """Read the cached tables and check their SHA-256.
 
     Raises:
         DataError: The cache is damaged; names both digests.
     """
     tables = [read_table(folder / f"{name}.parquet") for name in TABLES]
-    raw = RawMovieLens(*tables)
+    raw = RawTables(*tables)
     found = raw.sha256()
     if found != SHA256:
         raise DataError(
@@ -124,6 +141,66 @@ def read_movielens_100k(folder: Path) -> RawMovieLens:
     return raw
 
 
+def fetch_public(name: str, cache: Path | None = None, *, notify: Notify = _say_nothing) -> Path:
+    """Make sure that the public data set `name` is cached; return the cache's folder for it.
+
+    Raises:
+        DataError: No such name, no source, or the cache cannot be written.
+    """
+    if name not in PUBLIC:
+        raise DataError(f"there is no data set {name!r} to fetch; fetch {' or '.join(PUBLIC)}")
+    fetch = fetch_movielens_100k if name == NAME else fetch_debian_packages
+    return fetch(cache, notify=notify)
+
+
+def fetch_debian_packages(cache: Path | None = None, *, notify: Notify = _say_nothing) -> Path:
+    """Make sure that Debian's package index is cached, of the release that apt is set to.
+
+    Releases differ, so there is no digest to expect: the cache keeps that of its own tables,
+    and `notify` hears it, so that figures can name the data they were made from.
+    ``FEDREC_DEBIAN_SOURCE`` may name a folder with the index's two files to use instead.
+
+    Returns:
+        The cache's folder for the data set, which `read_debian_packages` reads.
+
+    Raises:
+        DataError: There is no source, or the cache cannot be written.
+    """
+    folder = _cache_folder(cache) / debian_packages.NAME
+    if all((folder / name).is_file() for name in (*_table_files(), DIGEST_FILE)):
+        return folder
+    source = os.environ.get(DEBIAN_VARIABLE)
+    if source:
+        raw = debian_sources.from_local(Path(source).expanduser())
+    else:
+        raw = debian_sources.from_apt(notify)
+    _write_cache(folder, raw)
+    write_text(folder / DIGEST_FILE, raw.sha256())
+    notify(f"licence: {debian_packages.LICENCE}")
+    notify(f"cached in {folder}, SHA-256 {raw.sha256()}")
+    return folder
+
+
+def read_debian_packages(folder: Path) -> RawTables:
+    """Read the cached tables and check the SHA-256 that was kept with them.
+
+    Raises:
+        DataError: The cache is damaged; names both digests.
+    """
+    raw = RawTables(*(read_table(folder / name) for name in _table_files()))
+    expected = (folder / DIGEST_FILE).read_text(encoding="utf-8").strip()
+    if raw.sha256() != expected:
+        raise DataError(
+            f"{folder}: cached {debian_packages.NAME} has SHA-256 {raw.sha256()}, expected "
+            f"{expected}; delete the folder and fetch again"
+        )
+    return raw
+
+
+def _table_files() -> list[str]:
+    return [f"{name}.parquet" for name in TABLES]
+
+
 def _cache_folder(cache: Path | None) -> Path:
     if cache is not None:
         return cache
@@ -131,7 +208,7 @@ def _cache_folder(cache: Path | None) -> Path:
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("fedrec"))
 
 
-def _write_cache(folder: Path, raw: RawMovieLens) -> None:
+def _write_cache(folder: Path, raw: RawTables) -> None:
     """Write each table beside its place and rename it; a reader never sees half a file."""
     tables: Mapping[str, pa.Table] = dict(
         zip(TABLES, (raw.interactions, raw.items, raw.users), strict=True)

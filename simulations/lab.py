@@ -11,7 +11,7 @@ from common.adapters import load_adapter
 from common.build_recommender import build_recommender
 from common.config import RunConfig
 from common.devices import device_label
-from common.holdout import UserSplit, hold_out
+from common.holdout import Stage, UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue, Dataset
 from common.progress import ProgressListener, SilentListener
@@ -57,12 +57,9 @@ def examine(
     Returns:
         The contents of ``metrics.json``.
     """
-    data = config.data
-    splits = hold_out(
-        dataset.interactions, dataset.catalogue, split=data.split, seed=data.seed, cut=data.cut
-    )
+    splits = held_out(config, dataset)
     recommender = build_recommender(config, dataset.catalogue)
-    model = _model_row(config, recommender, folder, splits)
+    model = model_row(config, recommender, folder, splits)
     write_peft_files(recommender.item_tower.peft, folder)  # the run's adapter is loaded
     others = [
         _start_row(config, recommender, folder, splits),
@@ -81,7 +78,7 @@ def examine(
     finally:  # the run's own result is never lost, and neither is a companion that is over
         rows = _same_users([model, *others], outcomes)
         exact = _metrics(config, dataset, splits, rows, outcomes, cost)
-        keep_users(folder.path, data, dataset.name, splits, rows)
+        keep_users(folder.path, config.data, dataset.name, splits, rows)
         folder.write_json("metrics.json", exact.model_dump(mode="json"))
     shown = fairness_beside(exact, config, folder, dataset, hears)
     metrics = shown.model_dump(mode="json")
@@ -128,16 +125,14 @@ def _metrics(
     )
 
 
-def write_run_peft(config: RunConfig, folder: RunFolder, catalogue: Catalogue) -> None:
-    """PEFT's files of the run's adapter, where the lab evaluates nothing and writes no others."""
-    recommender = build_recommender(config, catalogue)
-    load_adapter(recommender, folder.read_adapter()[0])
-    write_peft_files(recommender.item_tower.peft, folder)
-
-
-def _model_row(
-    config: RunConfig, recommender: Recommender, folder: RunFolder, splits: Sequence[UserSplit]
+def model_row(
+    config: RunConfig,
+    recommender: Recommender,
+    folder: RunFolder,
+    splits: Sequence[UserSplit],
+    stage: Stage = "test",
 ) -> EvaluatedRow:
+    """The run's own row: its adapter and statistics, judged on `stage` of every user."""
     scorer = run_scorer(recommender, folder)
     privacy = config.privacy
     per = "" if privacy.unit == "user" else f" per {privacy.unit}"
@@ -145,11 +140,31 @@ def _model_row(
     return EvaluatedRow(
         name=f"fedrec ({claim if config.is_private else 'no privacy'})",
         kind="model",
-        metrics=evaluate_scorer(scorer, splits, "test"),
+        metrics=evaluate_scorer(scorer, splits, stage),
         mode=privacy.mode,
         epsilon=privacy.target_epsilon if config.is_private else None,
         note=f"{config.data.sites} sites, {config.federation.rounds} rounds",
     )
+
+
+def held_out(config: RunConfig, dataset: Dataset) -> list[UserSplit]:
+    """Every user's parts in time, with what the user's side of the model reads of them."""
+    data = config.data
+    return hold_out(
+        dataset.interactions,
+        dataset.catalogue,
+        split=data.split,
+        seed=data.seed,
+        cut=data.cut,
+        users=dataset.users,
+    )
+
+
+def write_run_peft(config: RunConfig, folder: RunFolder, catalogue: Catalogue) -> None:
+    """PEFT's files of the run's adapter, where the lab evaluates nothing and writes no others."""
+    recommender = build_recommender(config, catalogue)
+    load_adapter(recommender, folder.read_adapter()[0])
+    write_peft_files(recommender.item_tower.peft, folder)
 
 
 def _start_row(

@@ -8,16 +8,14 @@ canonical values. Film 267 has no title and no year: its text is ``unknown``.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pyarrow as pa
 
 from common.errors import DataError
+from simulations.raw_tables import RawTables
 
 NAME = "movielens-100k"
 LICENCE = (
@@ -56,25 +54,7 @@ UNKNOWN_TITLE = "unknown"
 TRAILING_PARENTHESES = re.compile(r"^(?P<title>.*\S)\s*\((?P<inside>[^()]*)\)$")
 
 
-@dataclass(frozen=True)
-class RawMovieLens:
-    """The three raw tables of `common.interactions`."""
-
-    interactions: pa.Table
-    items: pa.Table
-    users: pa.Table
-
-    def sha256(self) -> str:
-        """SHA-256 over names and values of all columns, in order."""
-        digest = hashlib.sha256()
-        for table in (self.interactions, self.items, self.users):
-            rows = [table.column_names, *zip(*table.to_pydict().values(), strict=True)]
-            for row in rows:
-                digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        return digest.hexdigest()
-
-
-def parse_movielens(files: Mapping[str, bytes]) -> RawMovieLens:
+def parse_movielens(files: Mapping[str, bytes]) -> RawTables:
     """Parse either published form.
 
     Args:
@@ -98,7 +78,7 @@ def parse_movielens(files: Mapping[str, bytes]) -> RawMovieLens:
             "give the original zip, the RecBole wheel, or a folder with the files"
         )
     try:
-        return RawMovieLens(_interaction_table(events), _item_table(films), _user_table(people))
+        return RawTables(_interaction_table(events), _item_table(films), _user_table(people))
     except ValueError as error:
         raise DataError(
             f"MovieLens-100K: an id or number is wrong ({error}); fetch it anew"

@@ -18,9 +18,9 @@ from simulations.movielens import (
     GROUPLENS_FILES,
     RECBOLE_FILES,
     SHA256,
-    RawMovieLens,
     parse_movielens,
 )
+from simulations.raw_tables import RawTables
 
 GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 GROUPLENS_TIMEOUT_S = 5.0
@@ -33,7 +33,7 @@ LARGEST_FILE = 16 * 2**20  # bytes; the largest real one has 2 MB
 Notify = Callable[[str], None]
 
 
-def checked_movielens(files: dict[str, bytes], source: str) -> RawMovieLens:
+def checked_movielens(files: dict[str, bytes], source: str) -> RawTables:
     """Parse the files and compare the SHA-256 of the canonical tables.
 
     Raises:
@@ -49,7 +49,7 @@ def checked_movielens(files: dict[str, bytes], source: str) -> RawMovieLens:
     return raw
 
 
-def from_network(notify: Notify) -> RawMovieLens:
+def from_network(notify: Notify) -> RawTables:
     """Try GroupLens, then the RecBole wheel from the package index that pip is set to.
 
     Raises:
@@ -73,7 +73,7 @@ def from_network(notify: Notify) -> RawMovieLens:
     )
 
 
-def from_local(path: Path) -> RawMovieLens:
+def from_local(path: Path) -> RawTables:
     """Read a zip, a wheel, or a folder that holds the files or one of those.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from common.errors import RunFolderError
 from common.run_folder import CONFIG_FILE, RunFolder, new_run_name
 from simulations.sweeps.planning import POINTS_FOLDER
-from simulations.sweeps.sweep_folder import OUTCOME_FILE
+from simulations.sweeps.runs_folder import OUTCOME_FILE
 
 RUNS_FOLDER = Path("runs")
 

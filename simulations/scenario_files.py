@@ -1,4 +1,4 @@
-"""The scenarios that come with fedrec, and those that a researcher keeps in files."""
+"""The scenarios and searches that come with fedrec, and those that a researcher keeps in files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from common.errors import ConfigError
 
 SCENARIO_FOLDER = Path(str(files("simulations"))) / "scenarios"
+SEARCH_FOLDER = SCENARIO_FOLDER.with_name("searches")
 
 
 def bundled_scenarios() -> dict[str, str]:
@@ -26,19 +27,33 @@ def find_scenario(name: str) -> Path:
     Raises:
         ConfigError: there is neither such a scenario nor such a file.
     """
-    names = list(bundled_scenarios())
+    return _find(name, "scenario", "scenarios", SCENARIO_FOLDER)
+
+
+def find_search(name: str) -> Path:
+    """Return the file of the search `name`.
+
+    Args:
+        name: name of a bundled search, or the path of a TOML file.
+
+    Raises:
+        ConfigError: there is neither such a search nor such a file.
+    """
+    return _find(name, "search", "searches", SEARCH_FOLDER)
+
+
+def _find(name: str, one: str, many: str, folder: Path) -> Path:
+    names = sorted(path.stem for path in folder.glob("*.toml"))
     if name in names:
-        return SCENARIO_FOLDER / f"{name}.toml"
+        return folder / f"{name}.toml"
     path = Path(name)
     if path.suffix == ".toml" or len(path.parts) > 1:
         if not path.is_file():
-            raise ConfigError([f"scenario {name} is no file; check its path"])
+            raise ConfigError([f"{one} {name} is no file; check its path"])
         return path
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     remedy = f"did you mean {close[0]}?" if close else "name a TOML file, or one of them"
-    raise ConfigError(
-        [f"there is no scenario {name!r}; the scenarios are {', '.join(names)}; {remedy}"]
-    )
+    raise ConfigError([f"there is no {one} {name!r}; the {many} are {', '.join(names)}; {remedy}"])
 
 
 def _first_comment(path: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from client.site_data import federation_catalogue
 from common.config import RunConfig
+from common.context import ContextEncoder, check_attributes
 from common.devices import resolve_device
 from common.errors import FederationError
 from common.progress import ProgressListener
@@ -54,6 +55,7 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
 
     Raises:
         ConfigError: The split is a time cut without times, and the data are not loaded.
+        DataError: The data cannot be used, or lack what `model.context` asks for.
         DeviceError: This machine has no such device as `engine.device` names.
         FederationError: The run could not go on (too few sites are left, say); the report of
             what was done is written, and the error names it.
@@ -65,6 +67,7 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
     if config.evaluation.lab:
         listener.message(f"loading {config.data.dataset}")
         dataset = load_dataset(config.data, notify=listener.message)
+        check_attributes(ContextEncoder.of(config.model), dataset.users.attributes)
     resolved = with_time_cut(config, dataset)
     if resolved is not config:
         config = resolved

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 
 from common.atomic_files import file_errors, write_json, write_text
-from common.command_line import EXIT_INTERRUPTED, stderr_console
-from common.errors import ConfigError, FedrecError
+from common.errors import ConfigError
 from simulations.run_paths import new_run_path
 from simulations.scenario_files import find_scenario
 from simulations.sweeps.planning import PlannedRun, plan
 from simulations.sweeps.question import Question, read_dimensions
-from simulations.sweeps.run_pool import RunEnd, RunPool
+from simulations.sweeps.run_pool import RunEnd
 from simulations.sweeps.sweep_folder import RESULT_FILE, SweepFolder
+from simulations.sweeps.unfinished import raise_for_failed, run_unfinished
 from simulations.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -79,9 +77,7 @@ def sweep(
         ends = _run(folder, runs, options, quiet=quiet)
         found = _finish(folder, question, runs, ends)
     _print(folder, found, as_json=as_json)
-    if ends_badly := [end.exit_code for end in ends.values() if end.exit_code]:
-        is_correctable = set(ends_badly) == {FedrecError.exit_code}
-        raise typer.Exit(FedrecError.exit_code if is_correctable else 1)
+    raise_for_failed(ends.values())
 
 
 def _asked(
@@ -108,26 +104,12 @@ def _asked(
 def _run(
     folder: SweepFolder, runs: Sequence[PlannedRun], options: SweepOptions, *, quiet: bool
 ) -> dict[str, RunEnd]:
-    from simulations.sweeps.sweep_progress import sweep_watcher
-
     told: list[str] = []
     if options.tracking is not None:
         tracking = options.tracking.of_sweep(folder.path)
         tracking.prepare(folder.path)
         told = tracking.options()
-    left = [run for run in runs if folder.outcome(run) is None]
-    with sweep_watcher(stderr_console(), runs=len(left), quiet=quiet) as watcher:
-        pool = RunPool(folder, watcher, jobs=options.jobs or 1, options=told)
-        try:
-            return pool.run(left)
-        except KeyboardInterrupt:
-            done = sum(folder.outcome(run) is not None for run in runs)
-    print(
-        f"stopped; {done} of {len(runs)} runs are finished in {folder.path}; go on with "
-        f"fedrec simulate --resume --run {folder.path}",
-        file=sys.stderr,
-    )
-    raise typer.Exit(EXIT_INTERRUPTED)
+    return run_unfinished(folder, runs, jobs=options.jobs or 1, quiet=quiet, options=told)
 
 
 def _finish(

@@ -11,6 +11,7 @@ from client.local_steps import drawn
 from common.adapters import trainable_parameters
 from common.build_recommender import build_recommender
 from common.config import FederationConfig, ModelConfig, PrivacyConfig, RunConfig
+from common.context import ContextEncoder
 from common.holdout import hold_out
 from common.privacy_units import Contribution, Unit, UnitBatch, collate, make_units
 from common.randomness import seeded_source
@@ -55,8 +56,15 @@ def moved_recommender(run: RunConfig) -> Recommender:
 
 def some_units(run: RunConfig, count: int) -> list[Unit]:
     """Units of unequal lengths."""
-    splits = hold_out(DATASET.interactions, DATASET.catalogue, split="leave_one_out", seed=0)
-    units = make_units(splits, max_history=run.model.max_history)
+    splits = hold_out(
+        DATASET.interactions,
+        DATASET.catalogue,
+        split="leave_one_out",
+        seed=0,
+        users=DATASET.users,
+    )
+    encoder = ContextEncoder.of(run.model)
+    units = make_units(splits, max_history=run.model.max_history, encoder=encoder)
     short = [unit for unit in units if len(unit.items) < 8][:2]
     return (short + units)[:count]
 

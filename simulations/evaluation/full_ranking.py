@@ -20,12 +20,14 @@ from common.holdout import history_of as history_of
 from common.holdout import targets_of as targets_of
 from common.metrics import METRIC_NAMES, MetricSums, user_metrics
 from common.ranking import worst_ranks
+from common.requests import requests_of
 from simulations.evaluation.device_ranking import worst_ranks_on_device
 
 Scores = NDArray[np.float32] | torch.Tensor
 Scorer = Callable[[Sequence[NDArray[np.int64]]], Scores]
 """Maps U histories (item indices, oldest first) to scores float32[U, V], higher is better.
 
+What it is given is a `common.requests.Requests`, so that one may read more than histories.
 Scores that are a tensor are ranked on the tensor's device; on the CPU NumPy is as quick.
 """
 
@@ -124,7 +126,7 @@ def scored_batches(
     """
     for start in range(0, len(judged), users_per_batch):
         batch = judged[start : start + users_per_batch]
-        scores = scorer([history_of(split, stage) for split in batch])
+        scores = scorer(requests_of(batch, stage))
         if scores.ndim != 2 or scores.shape[0] != len(batch):
             raise DataError(
                 f"a scorer returned shape {tuple(scores.shape)} for {len(batch)} histories; "

@@ -99,7 +99,11 @@ def fairness_tables(
         listener: hears that a companion starts.
     """
     splits = hold_out(
-        dataset.interactions, dataset.catalogue, split=LAST_FIFTH, seed=config.data.seed
+        dataset.interactions,
+        dataset.catalogue,
+        split=LAST_FIFTH,
+        seed=config.data.seed,
+        users=dataset.users,
     )
     audience = Audience.of(
         splits,

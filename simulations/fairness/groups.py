@@ -14,22 +14,13 @@ from fairlearn.metrics import MetricFrame, count, mean_prediction
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
+from common.age_bands import UNKNOWN, age_band
 from common.errors import DataError
 from simulations.evaluation.full_ranking import PerUser
 from simulations.evaluation.intervals import RESAMPLES, Interval, mean_interval
 
 POOL_UNDER = 30
 POOLED = "all smaller groups"
-UNKNOWN = "unknown"
-AGE_BANDS: tuple[tuple[int, str], ...] = (
-    (18, "under 18"),
-    (25, "18-24"),
-    (35, "25-34"),
-    (45, "35-44"),
-    (50, "45-49"),
-    (56, "50-55"),
-)
-OLDEST_BAND = "56 and over"
 GENDER_LIMIT = "The data set records gender as binary; that is a limit of the data set."
 HOLD_OUT_LIMIT = (
     "A hold-out of a single item gives group intervals of about ±.03 on a mean of .07, too wide "
@@ -64,14 +55,6 @@ class GroupReport:
     gap: Interval
     ratio: float
     worst_group: str
-
-
-def age_band(age: str) -> str:
-    """Name the age band of an age in years; anything that is no whole number is unknown."""
-    if not age.strip().isdigit():
-        return UNKNOWN
-    years = int(age)
-    return next((name for limit, name in AGE_BANDS if years < limit), OLDEST_BAND)
 
 
 def pool_small_groups(labels: Sequence[str], minimum: int = POOL_UNDER) -> list[str]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from client.personalisation import personal_tower
 from common.config import RunConfig
+from common.context import ContextEncoder
 from common.metrics import METRIC_NAMES
 from common.privacy_units import make_units
 from common.randomness import seeded_source
@@ -56,7 +57,11 @@ def personal_row(
     members = [np.flatnonzero(site_of_user == site) for site in np.unique(site_of_user)]
     for users in members:
         splits = [audience.splits[user] for user in users]
-        units = make_units(splits, max_history=config.model.max_history)
+        units = make_units(
+            splits,
+            max_history=config.model.max_history,
+            encoder=ContextEncoder.of(config.model),
+        )
         source = seeded_source(config.federation.seed, "personal", splits[0].user_id)
         with personal_tower(recommender, units, config, source):
             parts.append(

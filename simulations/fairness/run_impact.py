@@ -34,7 +34,11 @@ def evaluate_run(run: RunFolder, dataset: Dataset) -> PerUser:
     """Evaluate the trained model of a `last_fifth` run on its test items."""
     config = run.read_config()
     splits = hold_out(
-        dataset.interactions, dataset.catalogue, split=LAST_FIFTH, seed=config.data.seed
+        dataset.interactions,
+        dataset.catalogue,
+        split=LAST_FIFTH,
+        seed=config.data.seed,
+        users=dataset.users,
     )
     adapter, _ = run.read_adapter()
     recommender = loaded_recommender(config, dataset.catalogue, adapter, *run_statistics(run))

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from common.config import RunConfig
+from common.context_names import context_names
 from common.release_record import ReleaseRecord
-from common.unit_texts import UNIT_WORDS
+from common.unit_texts import CONTEXT_INPUTS, CONTEXT_OF_EXAMPLES, UNIT_WORDS
 from simulations.report.number_text import delta_text, epsilon_text
 from simulations.report.privacy_totals import SiteTotals, charged, is_noised
 from simulations.report.run_files import RunFiles
@@ -89,7 +90,7 @@ def make_claim(run: RunFiles, totals: Sequence[SiteTotals]) -> Claim:
         sampling=sampling_text(run.releases, words.many),
         accountant="PRV; RDP and PLD beside it",
         trusted=trusted_text(run.config),
-        covered=_covered(run.releases),
+        covered=_covered(run.releases, run.config),
         not_covered=_not_covered(run.config),
         unit=words.unit,
         relation=words.relation,
@@ -175,12 +176,15 @@ def _sentence(claim: Claim, void_reason: str) -> str:
     )
 
 
-def _covered(releases: Sequence[ReleaseRecord]) -> tuple[str, ...]:
+def _covered(releases: Sequence[ReleaseRecord], config: RunConfig) -> tuple[str, ...]:
+    inputs = " and ".join(CONTEXT_INPUTS[name] for name in context_names(config.model.context))
+    trained_on = f"; {inputs} were among their inputs (model.context)" if inputs else ""
     kinds = {record.kind for record in charged(releases)}
     lines = {
         "popularity": "the popularity of items, released once by each site",
         "cooccurrence": "which items occur together in histories, released once by each site",
-        "update": "every adapter update that a site released, over all rounds and steps",
+        "update": "every adapter update that a site released, over all rounds and steps"
+        + trained_on,
         "metrics": _metrics_text(releases),
     }
     covered = [text for kind, text in lines.items() if kind in kinds]
@@ -203,11 +207,13 @@ def _metrics_text(releases: Sequence[ReleaseRecord]) -> str:
 def _not_covered(config: RunConfig) -> tuple[str, ...]:
     delta = delta_text(config.privacy.target_delta)
     grown = f"by group privacy ε grows to at most k·ε, and δ = {delta} to at most k·e^((k−1)·ε)·δ"
+    context = [CONTEXT_OF_EXAMPLES[name] for name in context_names(config.model.context)]
     groups = {
         "user": (f"a person who is a user at k sites: {grown}",),
         "example": (
             f"a user with k examples: {grown}",
             "an interaction as it appears in the histories of other examples",
+            *context,
         ),
     }
     return (

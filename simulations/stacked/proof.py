@@ -12,6 +12,7 @@ from client.start_up import synthetic_unit
 from client.training_job import TrainingJob
 from common.adapters import Adapter
 from common.config import RunConfig
+from common.context import ContextEncoder
 from common.errors import SelfTestError
 from common.flat_adapter import Floats, flatten
 from common.initial_adapter import initial_adapter
@@ -72,12 +73,13 @@ def _jobs(config: RunConfig, catalogue: Catalogue) -> list[TrainingJob]:
         for name, array in initial_adapter(config).items()
     }
     prior = draws.normal(len(catalogue)).astype(np.float32)
+    encoder = ContextEncoder.of(config.model)
     return [
         TrainingJob(
             site=f"synthetic-{site}",
             config=config,
             catalogue=catalogue,
-            units=[synthetic_unit(len(catalogue), draws) for _ in range(count)],
+            units=[synthetic_unit(len(catalogue), draws, encoder) for _ in range(count)],
             adapter=adapter,
             item_prior=prior,
             server_round=1,

@@ -73,9 +73,9 @@ def plan(question: Question, scenario: Path) -> list[PlannedRun]:
         name = point_name(settings)
         if config in seen and any(_is_infinite(*item) for item in settings.items()):
             continue
-        faults += _point_faults(config, name, seen)
+        faults += point_faults(config, name, seen)
         seen[config] = name
-        runs += _seeded(PlannedRun(name, settings, 0, config), question.seeds)
+        runs += seeded(PlannedRun(name, settings, 0, config), question.seeds)
     if faults:
         raise ConfigError(list(dict.fromkeys(faults)))
     return runs
@@ -96,11 +96,22 @@ def point_name(settings: Mapping[str, str]) -> str:
     return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _is_infinite(key: str, value: str) -> bool:
-    return key == EPSILON_KEY and _INFINITE.fullmatch(value) is not None
+def seeded(first: PlannedRun, seeds: int) -> list[PlannedRun]:
+    """Return a point's run of seed 0 with all its seeds; seed s adds s to `SEED_KEYS`."""
+    return [
+        PlannedRun(first.point, first.settings, seed, _with_seed(first.config, seed))
+        for seed in range(seeds)
+    ]
 
 
-def _point_faults(config: RunConfig, name: str, seen: Mapping[RunConfig, str]) -> Sequence[str]:
+def point_faults(config: RunConfig, name: str, seen: Mapping[RunConfig, str]) -> Sequence[str]:
+    """Return what speaks against a point: it is another one again, or spends lasting budgets.
+
+    Args:
+        config: what it runs.
+        name: its name.
+        seen: the names of those before it.
+    """
     faults = []
     if config in seen:
         faults.append(
@@ -109,18 +120,15 @@ def _point_faults(config: RunConfig, name: str, seen: Mapping[RunConfig, str]) -
         )
     if config.data.sites_folder:
         faults.append(
-            f"data.sites_folder must be empty in a sweep, got {config.data.sites_folder}: its "
-            "sites' ledgers are lifelong, and every run would spend from them; set "
-            "data.sites_folder=''"
+            "data.sites_folder must be empty in a sweep or search, got "
+            f"{config.data.sites_folder}: its sites' ledgers are lifelong, and every run would "
+            "spend from them; set data.sites_folder=''"
         )
     return faults
 
 
-def _seeded(first: PlannedRun, seeds: int) -> list[PlannedRun]:
-    return [
-        PlannedRun(first.point, first.settings, seed, _with_seed(first.config, seed))
-        for seed in range(seeds)
-    ]
+def _is_infinite(key: str, value: str) -> bool:
+    return key == EPSILON_KEY and _INFINITE.fullmatch(value) is not None
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:

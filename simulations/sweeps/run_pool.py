@@ -24,7 +24,7 @@ from common.command_line import EXIT_INTERRUPTED
 from common.config import RunConfig
 from common.run_folder import RunFolder
 from simulations.sweeps.planning import PlannedRun
-from simulations.sweeps.sweep_folder import SweepFolder
+from simulations.sweeps.runs_folder import RunsFolder
 
 RUN_COMMAND = (sys.executable, "-m", "simulations.sweeps.run_process")
 LOG_FILE = "run.log"
@@ -58,7 +58,7 @@ class RunPool:
 
     def __init__(
         self,
-        folder: SweepFolder,
+        folder: RunsFolder,
         watcher: SweepWatcher,
         *,
         jobs: int = 1,
@@ -68,7 +68,7 @@ class RunPool:
         """Make a pool.
 
         Args:
-            folder: the sweep's.
+            folder: of the runs.
             watcher: hears of progress.
             jobs: processes at a time; they share this machine's threads.
             command: what runs a run; its folder is the last argument.
@@ -199,5 +199,5 @@ def _fault_line(code: int, told: str, log: Path) -> str:
         name = signal.Signals(-code).name
         return f"its process was ended by {name}; see {log}, and give it more memory or fewer jobs"
     if code == EXIT_INTERRUPTED:
-        return "it was interrupted; run the sweep again with --resume"
+        return "it was interrupted; run the rest with --resume"
     return f"it ended with a fault of fedrec's own (exit code {code}); its traceback is in {log}"

@@ -13,10 +13,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from common.atomic_files import DISK_ERRORS, os_error_line
 from common.command_line import EXIT_INTERRUPTED
@@ -24,6 +24,13 @@ from common.errors import FedrecError
 from common.process_environment import quiet_third_parties
 from simulations.progress import round_findings
 from simulations.tracking import Tracking, asked_tracking, tracked
+
+if TYPE_CHECKING:
+    from common.config import RunConfig
+    from common.progress import ProgressListener
+    from common.run_folder import RunFolder
+
+Afterwards: TypeAlias = "Callable[[RunConfig, RunFolder, ProgressListener], None]"
 
 
 class EventListener:
@@ -56,8 +63,12 @@ class EventListener:
             print(json.dumps(event), file=self._stream, flush=True)
 
 
-def main() -> int:
-    """Run the run of the folder that is named; 0, 2 for what can be corrected, 130."""
+def main(afterwards: Afterwards | None = None) -> int:
+    """Run the run of the folder that is named; 0, 2 for what can be corrected, 130.
+
+    Args:
+        afterwards: what is still to be done before the run counts as finished.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--track", default="")
@@ -69,7 +80,8 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_third_parties()
     try:
-        _run(arguments.folder, listener, asked_tracking(arguments.track, arguments.track_to))
+        tracking = asked_tracking(arguments.track, arguments.track_to)
+        _run(arguments.folder, listener, tracking, afterwards)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except FedrecError as error:
@@ -81,16 +93,20 @@ def main() -> int:
     return 0
 
 
-def _run(path: Path, listener: EventListener, tracking: Tracking | None) -> None:
+def _run(
+    path: Path, listener: EventListener, tracking: Tracking | None, afterwards: Afterwards | None
+) -> None:
     from common.run_folder import RunFolder
     from simulations.simulate import simulate
-    from simulations.sweeps.sweep_folder import OUTCOME_FILE
+    from simulations.sweeps.runs_folder import OUTCOME_FILE
 
     folder = RunFolder.open(path)
     config = folder.read_config()
     with tracked(tracking, config, path, listener) as hearing:
         result = simulate(config, folder, hearing)
         hearing.finished(result)
+    if afterwards is not None:
+        afterwards(config, folder, listener)
     folder.write_json(
         OUTCOME_FILE,
         {

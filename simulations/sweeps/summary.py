@@ -19,6 +19,7 @@ from simulations.report.metrics_file import MetricsFile
 from simulations.sweeps.planning import EPSILON_KEY, PlannedRun
 from simulations.sweeps.question import SEED_KEYS, Question
 from simulations.sweeps.run_pool import RunEnd
+from simulations.sweeps.runs_folder import RunsFolder
 from simulations.sweeps.sweep_file import SweepFile, SweepPoint, SweepRun
 from simulations.sweeps.sweep_folder import RESULT_FILE, SweepFolder
 
@@ -79,11 +80,33 @@ def point_label(settings: Mapping[str, str]) -> str:
     return ", ".join(f"{words[key]}={value}" for key, value in settings.items()) or "all"
 
 
+def run_record(folder: RunsFolder, run: PlannedRun, end: RunEnd | None) -> SweepRun:
+    """Return what became of one run.
+
+    Args:
+        folder: of all runs.
+        run: one of them.
+        end: how it ended, if it was made just now.
+    """
+    outcome = folder.outcome(run)
+    if outcome is not None:
+        return SweepRun(
+            seed=run.seed,
+            path=run.path,
+            status="finished",
+            epsilon=outcome["epsilon"],
+            seconds=outcome["seconds"],
+        )
+    if end is None:
+        return SweepRun(seed=run.seed, path=run.path, status="missing")
+    return SweepRun(seed=run.seed, path=run.path, status="failed", fault=end.fault)
+
+
 def _point(
     folder: SweepFolder, runs: Sequence[PlannedRun], first: RunConfig, ends: Mapping[str, RunEnd]
 ) -> SweepPoint:
     config = runs[0].config
-    records = [_run(folder, run, ends.get(run.path)) for run in runs]
+    records = [run_record(folder, run, ends.get(run.path)) for run in runs]
     spent = [record.epsilon for record in records if record.epsilon is not None]
     return SweepPoint(
         name=runs[0].point,
@@ -98,21 +121,6 @@ def _point(
         runs=tuple(records),
         result=_result(folder, runs, records),
     )
-
-
-def _run(folder: SweepFolder, run: PlannedRun, end: RunEnd | None) -> SweepRun:
-    outcome = folder.outcome(run)
-    if outcome is not None:
-        return SweepRun(
-            seed=run.seed,
-            path=run.path,
-            status="finished",
-            epsilon=outcome["epsilon"],
-            seconds=outcome["seconds"],
-        )
-    if end is None:
-        return SweepRun(seed=run.seed, path=run.path, status="missing")
-    return SweepRun(seed=run.seed, path=run.path, status="failed", fault=end.fault)
 
 
 def _result(

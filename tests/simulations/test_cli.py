@@ -96,6 +96,21 @@ def test_a_device_that_is_not_there_is_one_line(fedrec: Fedrec, tmp_path: Path) 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_a_context_that_the_data_lack_is_one_line(fedrec: Fedrec, tmp_path: Path) -> None:
+    source = tmp_path / "shop"
+    source.mkdir()
+    rows = "".join(f"u,{item},{n}\n" for n, item in enumerate("abc"))
+    (source / "interactions.csv").write_text("user_id,item_id,timestamp\n" + rows)
+    (source / "items.csv").write_text("item_id,text\na,A\nb,B\nc,C\n")
+    asked = ["--set=model.context=user", f"--set=data.dataset={source}"]
+    code, out, err = fedrec("simulate", *TINY, *asked)
+    assert (code, out) == (2, "")
+    faults = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(faults) == 1
+    assert "model.context=user needs attributes of the users" in faults[0]
+    assert "Traceback" not in err
+
+
 def test_all_faults_are_listed_at_once(fedrec: Fedrec) -> None:
     code, _, err = fedrec("simulate", "--set", "data.sites=0", "--set", "x.y=1", "--set", "z")
     assert code == 2

@@ -17,11 +17,13 @@ import torch
 from client.local_training import train_plain
 from common.build_recommender import build_recommender
 from common.config import FederationConfig, ModelConfig, PrivacyConfig, RunConfig
+from common.context import ContextEncoder
 from common.holdout import UserSplit, hold_out
 from common.interactions import Dataset
 from common.privacy_units import Unit, draw_negatives, make_units
 from common.randomness import seeded_source
 from common.recommender import Recommender
+from common.requests import requests_of
 from simulations.baselines import TextFloor, popularity_scorer, random_scorer, text_floor_scorer
 from simulations.evaluation.full_ranking import PerUser, Scorer, evaluate_scorer, history_of
 from simulations.synthetic import synthetic_dataset
@@ -37,7 +39,13 @@ def dataset() -> Dataset:
 
 @pytest.fixture(scope="module")
 def splits(dataset: Dataset) -> list[UserSplit]:
-    return hold_out(dataset.interactions, dataset.catalogue, split="leave_one_out", seed=0)
+    return hold_out(
+        dataset.interactions,
+        dataset.catalogue,
+        split="leave_one_out",
+        seed=0,
+        users=dataset.users,
+    )
 
 
 def memoriser(splits: Sequence[UserSplit], known: Callable[[UserSplit, Unit], Unit]) -> Scorer:
@@ -122,8 +130,12 @@ LONELY_USERS = 40
 
 @pytest.fixture(scope="module")
 def recommender(dataset: Dataset) -> Recommender:
+    return without_public_terms(LONELY, dataset)
+
+
+def without_public_terms(config: RunConfig, dataset: Dataset) -> Recommender:
     """It has a code for every item, so it could learn which ones were never pushed down."""
-    made = build_recommender(LONELY, dataset.catalogue)
+    made = build_recommender(config, dataset.catalogue)
     made.set_item_prior(torch.arange(ITEMS, 0, -1, dtype=torch.float32))
     with torch.no_grad():
         for term in made.score.parameters():
@@ -135,16 +147,19 @@ def trained_alone(
     recommender: Recommender,
     splits: Sequence[UserSplit],
     known: Callable[[UserSplit, Unit], Unit],
+    config: RunConfig = LONELY,
 ) -> Scorer:
     """Each user's own model, trained by our own steps on that user alone."""
+    encoder = ContextEncoder.of(config.model)
+    units = make_units(splits, max_history=150, encoder=encoder)
     start = {name: tensor.clone() for name, tensor in recommender.head.state_dict().items()}
     scores: dict[tuple[int, ...], np.ndarray] = {}
-    for split, unit in zip(splits, make_units(splits, max_history=150), strict=True):
+    for split, unit in zip(splits, units, strict=True):
         recommender.head.load_state_dict(start)
         source = seeded_source(0, split.user_id, "alone")
-        train_plain(recommender, [known(split, unit)], LONELY, server_round=1, sampling=source)
+        train_plain(recommender, [known(split, unit)], config, server_round=1, sampling=source)
         history = history_of(split, "test")
-        scores[tuple(history.tolist())] = recommender.score_all([history])[0]
+        scores[tuple(history.tolist())] = recommender.score_all(requests_of([split], "test"))[0]
     recommender.head.load_state_dict(start)
 
     def score(histories: Sequence[np.ndarray]) -> np.ndarray:
@@ -163,6 +178,23 @@ def test_training_without_federation_stays_near_popularity(
     alone = evaluate_scorer(trained_alone(recommender, few, honest), few, "test").hr_10.mean()
     leaked = evaluate_scorer(trained_alone(recommender, few, spare_all), few, "test").hr_10.mean()
     assert alone < popular + 0.2  # two and a half standard errors
+    assert leaked > popular + 0.4
+
+
+@pytest.mark.slow
+def test_context_gives_nothing_away_either(dataset: Dataset, splits: list[UserSplit]) -> None:
+    """As above, with attributes and the very time of the held-out interaction as input."""
+    model = LONELY.model.model_copy(update={"context": "user,time", "context_dim": 16})
+    config = LONELY.model_copy(update={"model": model})
+    recommender = without_public_terms(config, dataset)
+    few = splits[:LONELY_USERS]
+    popular = evaluate_scorer(popularity_scorer(splits, ITEMS), few, "test").hr_10.mean()
+    found = (
+        evaluate_scorer(trained_alone(recommender, few, known, config), few, "test").hr_10.mean()
+        for known in (honest, spare_all)
+    )
+    alone, leaked = found
+    assert alone < popular + 0.2
     assert leaked > popular + 0.4
 
 

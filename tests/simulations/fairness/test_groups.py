@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.age_bands import age_band
 from common.errors import DataError
 from simulations.evaluation.full_ranking import PerUser
 from simulations.fairness.groups import (
     POOLED,
-    age_band,
     attribute_labels,
     group_reports,
     group_utility,

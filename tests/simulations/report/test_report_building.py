@@ -265,6 +265,20 @@ def test_examples_are_named_and_called_weaker_in_every_output(make_run: MakeRun)
     assert "and its ε is per user, which promises more" in html
 
 
+def test_what_context_brings_into_the_claim_is_said(make_run: MakeRun) -> None:
+    _, of_users, statement = built(make_run({"model": {"context": "user,time"}}))
+    inputs = "users' attributes and times of interactions were among their inputs"
+    assert any(inputs in line for line in of_users["claim"]["covered"])
+    assert inputs in statement
+
+
+def test_what_examples_do_not_protect_of_their_context_is_said(make_run: MakeRun) -> None:
+    changes = {"model": {"context": "user"}, "privacy": {"unit": "example"}}
+    _, _, statement = built(make_run(changes, unit="example"))
+    assert "every example of that user carries them" in statement
+    assert "the pause before the next example" not in statement
+
+
 def test_a_release_of_another_unit_voids_the_claim(make_run: MakeRun) -> None:
     html, data, _ = built(make_run(unit="example"))
     assert data["claim"]["status"] == "void"
@@ -276,4 +290,5 @@ def test_a_report_of_users_has_no_word_of_examples(make_run: MakeRun) -> None:
     html, data, statement = built(make_run())
     assert data["claim"]["unit_note"] == ""
     assert "weaker" not in html + statement
+    assert "attributes were" not in statement
     assert "per user, add or remove all data of one user" in " ".join(html.split())

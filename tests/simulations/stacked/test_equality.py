@@ -10,6 +10,7 @@ from client.site_by_site import SiteBySite
 from client.training_job import TrainingJob
 from common.adapters import Adapter, add_update
 from common.config import FederationConfig, ModelConfig, PrivacyConfig, RunConfig
+from common.context import ContextEncoder
 from common.holdout import hold_out
 from common.initial_adapter import initial_adapter
 from common.loaded_recommender import loaded_recommender
@@ -40,8 +41,16 @@ def config(**sections: dict[str, object]) -> RunConfig:
 
 
 def sites_of(run: RunConfig) -> list[list[Unit]]:
-    splits = hold_out(DATASET.interactions, DATASET.catalogue, split=run.data.split, seed=0)
-    units = iter(make_units(splits, max_history=run.model.max_history, unit=run.privacy.unit))
+    splits = hold_out(
+        DATASET.interactions,
+        DATASET.catalogue,
+        split=run.data.split,
+        seed=0,
+        users=DATASET.users,
+    )
+    encoder, unit = ContextEncoder.of(run.model), run.privacy.unit
+    history = run.model.max_history
+    units = iter(make_units(splits, max_history=history, unit=unit, encoder=encoder))
     return [[next(units) for _ in range(size)] for size in SITE_SIZES]
 
 
@@ -131,6 +140,16 @@ def test_private_rounds_give_the_same_adapter(
 )
 def test_every_head_gives_the_same_adapter(head: str, terms: str, matrix: str) -> None:
     model = {"head": head, "score_terms": terms, "head_matrix": matrix}
+    assert_same_after_rounds(config(model=model, federation={"local_steps": 2}))
+
+
+@pytest.mark.parametrize(
+    ("head", "context"),
+    [("bilinear", "user,time"), slow("multi_lag", "user,time"), slow("bilinear", "time")],
+)
+def test_context_gives_the_same_adapter(head: str, context: str) -> None:
+    """In it what a site sees of its own users' attributes differs from site to site."""
+    model = {"head": head, "context": context, "context_dim": 4, "item_side": "head"}
     assert_same_after_rounds(config(model=model, federation={"local_steps": 2}))
 
 

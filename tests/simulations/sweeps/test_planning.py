@@ -127,7 +127,7 @@ def test_lasting_ledgers_are_no_place_for_a_sweep(write_scenario: WriteScenario)
     (fault,) = faults_of(
         write_scenario(""), "federation.rounds=1,2", overrides=("data.sites_folder=sites",)
     )
-    assert fault.startswith("data.sites_folder must be empty in a sweep, got sites")
+    assert fault.startswith("data.sites_folder must be empty in a sweep or search, got sites")
 
 
 def test_names_are_folders_and_differ() -> None:

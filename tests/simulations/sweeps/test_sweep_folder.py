@@ -7,7 +7,8 @@ import pytest
 from common.atomic_files import write_json
 from common.errors import RunFolderError
 from simulations.sweeps.planning import PlannedRun
-from simulations.sweeps.sweep_folder import OUTCOME_FILE, QUESTION_FILE, SweepFolder
+from simulations.sweeps.runs_folder import OUTCOME_FILE
+from simulations.sweeps.sweep_folder import SweepFolder
 from tests.simulations.sweeps.conftest import Planned
 
 
@@ -63,13 +64,13 @@ def test_a_changed_question_is_refused_in_one_line(
     question, runs = planned()
     with folder.locked():
         folder.begin(question, "", runs)
-    before = (folder.path / QUESTION_FILE).read_bytes()
+    before = (folder.path / folder.QUESTION_FILE).read_bytes()
     other, other_runs = planned(**change)
     with pytest.raises(RunFolderError, match="holds another sweep") as caught, folder.locked():
         folder.begin(other, "", other_runs)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert (folder.path / QUESTION_FILE).read_bytes() == before
+    assert (folder.path / folder.QUESTION_FILE).read_bytes() == before
 
 
 def test_what_an_interrupted_run_left_is_moved_aside(folder: SweepFolder, planned: Planned) -> None:
@@ -106,7 +107,7 @@ def test_one_process_at_a_time(folder: SweepFolder) -> None:
 )
 def test_a_damaged_question_is_one_line(folder: SweepFolder, planned: Planned, text: str) -> None:
     folder.path.mkdir()
-    (folder.path / QUESTION_FILE).write_text(text)
+    (folder.path / folder.QUESTION_FILE).write_text(text)
     question, runs = planned()
     for act in (folder.read_question, lambda: folder.begin(question, "", runs)):
         with pytest.raises(RunFolderError) as caught:
