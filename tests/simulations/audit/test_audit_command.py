@@ -38,6 +38,16 @@ def test_the_production_code_is_driven_under_the_runs_configuration(
         assert any(family), each["name"]
 
 
+def test_the_draws_of_an_audit_come_from_its_committed_seed(make_run: MakeRun) -> None:
+    evidence = read_evidence(make_run())
+    (check,) = (each for each in CHECKS if each.name == "A4")
+    one, again, other = (
+        run_check(check, evidence, Terms(0.01, float("inf"), seed)) for seed in (b"a", b"a", b"b")
+    )
+    assert one == again
+    assert one != other
+
+
 def test_a_run_is_audited_signed_and_verified(
     make_run: MakeRun, fedrec: Command, tmp_path: Path
 ) -> None:
