@@ -69,15 +69,22 @@ def train(bench: Bench, config: RunConfig, path: Path) -> None:
     folder.write_text("done", f"{time.process_time() - started:.0f} processor seconds\n")
 
 
+def measured(path: Path, stage: Stage) -> dict[str, Any] | None:
+    """What `measure` found in `path` before; None: nothing yet."""
+    name = f"gain-{stage}.json"
+    return RunFolder.open(path).read_json(name) if (path / name).is_file() else None
+
+
 def measure(bench: Bench, path: Path, stage: Stage) -> dict[str, Any]:
     """Rank for the run in `path` and for its start; kept in ``gain-STAGE.json`` there.
 
     Returns:
         The run's settings in short, and the figures of each user and each cold item.
     """
-    folder, name = RunFolder.open(path), f"gain-{stage}.json"
-    if (path / name).is_file():
-        return folder.read_json(name)
+    before = measured(path, stage)
+    if before is not None:
+        return before
+    folder = RunFolder.open(path)
     config = folder.read_config()
     adapter = folder.read_adapter()[0]
     items = bench.cold_of(stage)
@@ -93,7 +100,7 @@ def measure(bench: Bench, path: Path, stage: Stage) -> dict[str, Any]:
         "start": _figures(bench, folder, config, initial_adapter(config), events, stage),
         "run": _figures(bench, folder, config, adapter, events, stage),
     }
-    folder.write_json(name, found)
+    folder.write_json(f"gain-{stage}.json", found)
     return found
 
 
