@@ -14,9 +14,16 @@ from benchmarks.adapter_gain.plan import Cell
 
 _FULL = ("privacy.negatives_per_unit=0", "model.lora_rows=4")
 _WIDE = ("model.lora_rank=16", "model.lora_layers=2")
+_BOTH_SIDES = (
+    "model.history_gradient=true",
+    "federation.units_per_step=2",
+    "model.lora_rank=16",
+    "model.lora_rows=4",
+)
 PLAIN: Mapping[str, tuple[str, ...]] = {
     "first": (),
     "full-wide": (*_FULL, *_WIDE, "federation.local_lr=0.01"),
+    "both-sides": _BOTH_SIDES,
 }
 PRIVATE: Mapping[str, tuple[str, ...]] = {
     "first": (),
