@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.atomic_files import write_text
-from common.errors import ConfigError, file_errors
+from common.atomic_files import file_errors, write_text
+from common.errors import ConfigError
 
 END = "<!-- <<< -->"
 
