@@ -27,8 +27,14 @@ PLAIN: Mapping[str, tuple[str, ...]] = {
 }
 PRIVATE: Mapping[str, tuple[str, ...]] = {
     "first": (),
-    "lr-10": ("federation.local_lr=10.0",),
+    "both-sides": (
+        "model.history_gradient=true",
+        "privacy.sample_rate=0.5",
+        "federation.rounds=1",
+        "federation.local_lr=10.0",
+    ),
 }
+POINTS = tuple(dict.fromkeys([*PLAIN, *PRIVATE]))
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,12 @@ class Trial:
         return (PLAIN if math.isinf(self.cell.epsilon) else PRIVATE)[self.point]
 
 
-def trials(datasets: Iterable[str], epsilons: Iterable[float]) -> Iterator[Trial]:
-    """Every point of LoRA alone, seed 0, on each data set at each ε."""
+def trials(
+    datasets: Iterable[str], epsilons: Iterable[float], points: Iterable[str] = POINTS
+) -> Iterator[Trial]:
+    """Every one of `points` of LoRA alone, seed 0, on each data set at each ε."""
+    asked = set(points)
     for epsilon in epsilons:
         for point in PLAIN if math.isinf(epsilon) else PRIVATE:
-            for dataset in datasets:
+            for dataset in datasets if point in asked else ():
                 yield Trial(Cell(dataset, epsilon, "lora", 0), point)

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.adapter_gain.page import renew
 from benchmarks.adapter_gain.plan import DATASETS
-from benchmarks.adapter_gain.points import Trial, trials
+from benchmarks.adapter_gain.points import POINTS, Trial, trials
 from benchmarks.adapter_gain.running import Runner
 from benchmarks.adapter_gain.tables import METRIC, WHERE, budget_text, interval_text
 from common.errors import FedrecError
@@ -42,7 +42,7 @@ def main() -> int:
     runner = Runner("validation", no_runs=arguments.no_runs)
     found: dict[Trial, Mapping[str, Any]] = {}
     try:
-        for trial in trials(arguments.data, arguments.epsilon):
+        for trial in trials(arguments.data, arguments.epsilon, arguments.point):
             config = trial.cell.config(trial.settings)
             figures = runner.figures(trial.cell, config, arguments.out / trial.name)
             if figures is not None:
@@ -103,6 +103,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/adapter-gain-search"))
     parser.add_argument("--data", nargs="+", default=DATASETS, choices=DATASETS)
     parser.add_argument("--epsilon", nargs="+", type=float, default=EPSILONS)
+    parser.add_argument("--point", nargs="+", default=POINTS, choices=POINTS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-runs", action="store_true", help="table of what was run already")
     parser.add_argument("--write", type=Path, help="page whose marked table is renewed")
