@@ -20,9 +20,10 @@ import torch
 
 from benchmarks.adapter_gain.page import renew
 from benchmarks.adapter_gain.plan import DATASETS
-from benchmarks.adapter_gain.points import POINTS, Trial, trials
+from benchmarks.adapter_gain.points import POINTS
 from benchmarks.adapter_gain.running import Runner
 from benchmarks.adapter_gain.tables import METRIC, WHERE, budget_text, interval_text
+from benchmarks.adapter_gain.trials import Trial, trials
 from common.errors import FedrecError
 from simulations.evaluation.comparison import two_level_mean
 from simulations.evaluation.intervals import Interval
@@ -43,8 +44,7 @@ def main() -> int:
     found: dict[Trial, Mapping[str, Any]] = {}
     try:
         for trial in trials(arguments.data, arguments.epsilon, arguments.point):
-            config = trial.cell.config(trial.settings)
-            figures = runner.figures(trial.cell, config, arguments.out / trial.name)
+            figures = runner.figures(trial.cell, trial.config(), arguments.out / trial.name)
             if figures is not None:
                 found[trial] = figures
                 print("\n".join(markdown({trial: figures}).splitlines()[2:]), file=sys.stderr)
@@ -66,7 +66,7 @@ def markdown(found: Mapping[Trial, Mapping[str, Any]]) -> str:
         best = max(points, key=lambda trial: gain(points[trial]))
         for trial, each in points.items():
             name = f"**{trial.point}**" if trial == best and len(points) > 1 else trial.point
-            settings = ", ".join(f"`{each}`" for each in trial.settings) or "those of `plan.py`"
+            settings = ", ".join(f"`{each}`" for each in trial.settings) or "the first settings"
             shown = [
                 trial.cell.dataset,
                 budget_text(trial.cell.epsilon),

@@ -11,10 +11,11 @@ from benchmarks.adapter_gain import __main__ as study
 from benchmarks.adapter_gain import search
 from benchmarks.adapter_gain.measuring import Bench, measure, train
 from benchmarks.adapter_gain.page import END, begin_mark, with_text
-from benchmarks.adapter_gain.plan import ARMS, DATASETS, EPSILONS, Cell, cells
-from benchmarks.adapter_gain.points import Trial, trials
+from benchmarks.adapter_gain.plan import ARMS, CHOSEN, DATASETS, EPSILONS, Cell, cells
+from benchmarks.adapter_gain.points import PLAIN, PRIVATE
 from benchmarks.adapter_gain.running import Runner
 from benchmarks.adapter_gain.tables import markdown, runs, verdict
+from benchmarks.adapter_gain.trials import Trial, trials
 from common.errors import ConfigError
 from common.run_folder import RunFolder
 from simulations.evaluation.intervals import Interval
@@ -94,8 +95,21 @@ def test_each_command_writes_between_its_own_marks():
 
 def test_every_point_of_the_search_is_another_run():
     planned = list(trials(DATASETS, search.EPSILONS))
-    hashes = {trial.cell.config(trial.settings).sha256() for trial in planned}
+    hashes = {trial.config().sha256() for trial in planned}
     assert len(hashes) == len({trial.name for trial in planned}) == len(planned)
+
+
+def test_the_study_runs_what_was_chosen_and_the_search_does_not_move_with_it(monkeypatch):
+    cell = Cell("movielens-100k", math.inf, "lora", 0)
+    tried = {trial.point: trial.config() for trial in trials([cell.dataset], [math.inf])}
+    for point, config in tried.items():
+        monkeypatch.setitem(CHOSEN, (cell.dataset, cell.epsilon), point)
+        assert cell.config() == config
+        assert {t.point: t.config() for t in trials([cell.dataset], [math.inf])} == tried
+    head = Cell("movielens-100k", math.inf, "head", 0)
+    assert head.config() == head.config(point="first")
+    for (_, epsilon), point in CHOSEN.items():
+        assert point in (PLAIN if math.isinf(epsilon) else PRIVATE)
 
 
 def test_the_search_marks_the_largest_gain_of_each_data_set_and_budget():
@@ -111,7 +125,7 @@ def test_the_search_marks_the_largest_gain_of_each_data_set_and_budget():
         True,
     ]
     assert "**" not in lines[2]  # the only one of its kind was not chosen among any
-    assert "| 8 | first: those of `plan.py` | 1,234 |" in lines[2]
+    assert "| 8 | first: the first settings | 1,234 |" in lines[2]
     assert search.gain(search.differences(figures(0.1))) == 0.0
 
 
