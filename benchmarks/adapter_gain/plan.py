@@ -57,6 +57,7 @@ _PRIVATE_ARMS = {
 }
 CHOSEN = {
     ("debian-packages", math.inf): "both-sides",
+    ("debian-packages", 8.0): "both-sides",
 }
 """Of LoRA alone: the marked points of the search's table; elsewhere `FIRST`."""
 
