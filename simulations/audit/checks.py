@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from common.errors import ConfigError
 from simulations.audit import accounting, ledgers
+from simulations.audit.attacks import membership_attacks, released_run
 from simulations.audit.evidence import Evidence
 from simulations.audit.finding import CheckName, Finding
 from simulations.audit.guarantee import own_releases
@@ -50,6 +52,10 @@ class Terms:
         """What is left of the budget."""
         return self.deadline - time.monotonic()
 
+    def seed_of(self, purpose: str) -> int:
+        """A seed of its own for each purpose."""
+        return int.from_bytes(hashlib.sha256(self.seed + purpose.encode()).digest()[:8], "big")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -82,6 +88,15 @@ def _ledger_seconds(evidence: Evidence) -> float:
     return 5.0 + 0.01 * sum(len(ledger.entries) for ledger in evidence.ledgers.values())
 
 
+def _attacks(evidence: Evidence, terms: Terms) -> tuple[Finding, ...]:
+    return released_run.audit_attacks(
+        evidence,
+        alpha=terms.alpha,
+        seconds_left=terms.seconds_left(),
+        seed=terms.seed_of("attacks"),
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     Check(
         name="A1",
@@ -90,6 +105,17 @@ CHECKS: tuple[Check, ...] = (
         gates=tuple(Gate(name, accepts) for name, accepts in accounting.GATES.items()),
         seconds=_accounting_seconds,
         run=lambda evidence, _: accounting.audit_accounting(evidence),
+    ),
+    Check(
+        name="A6",
+        title="Attacks on what is released",
+        needs="the released adapter, the run's data, and users that it kept out",
+        gates=tuple(
+            Gate(name, accepts, is_statistical=True)
+            for name, accepts in membership_attacks.GATES.items()
+        ),
+        seconds=released_run.seconds,
+        run=_attacks,
     ),
     Check(
         name="A7",

@@ -1,0 +1,128 @@
+"""A6: which items does one site's update name?
+
+The attacker knows the model that the update was made on. For each item of the catalogue it
+makes up a unit that goes from the item to itself, and asks how fast a step along the update
+lowers that unit's loss: the inner product of the update with the item's own gradient, as a
+difference of two losses. A unit's exact update is a sum over its own items, so they come
+first; noise of the size that a private site adds has no such preference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from common.adapters import Adapter
+from common.context import ContextEncoder, UnitContext
+from common.errors import PrivacyError
+from common.interactions import Int64Array
+from common.privacy_units import Unit
+from simulations.audit.attacks.released_model import ReleasedModel, user_losses
+from simulations.audit.binomial_bounds import Floats
+from simulations.audit.membership_statistics import Interval, auc
+
+STEP = 0.01
+"""Length of the step along the update, in the adapter's own numbers."""
+
+
+def item_scores(start: ReleasedModel, update: Adapter) -> Floats:
+    """How much the update speaks for each item, ``[V]``.
+
+    Args:
+        start: the model that the site received.
+        update: what the site released for it; zero says nothing of any item.
+    """
+    squares = (np.square(tensor.astype(np.float64)).sum() for tensor in update.values())
+    length = math.sqrt(sum(float(each) for each in squares))
+    pairs = _to_itself(start)
+    if length == 0:
+        return np.zeros(len(pairs))
+    losses = []
+    for way in (-STEP / length, STEP / length):
+        moved = {
+            name: (tensor + way * update[name]).astype(np.float32)
+            for name, tensor in start.adapter.items()
+        }
+        losses.append(user_losses(start.with_adapter(moved), pairs))
+    return losses[0] - losses[1]
+
+
+def _to_itself(start: ReleasedModel) -> list[Unit]:
+    encoder = ContextEncoder.of(start.config.model)
+    empty = UnitContext(
+        np.zeros(encoder.buckets, np.float32), np.zeros((2, encoder.times), np.float32)
+    )
+    return [
+        Unit(
+            "",
+            np.array([item, item]),
+            np.ones(2, np.float32),
+            np.array([item]),
+            first_target=1,
+            context=empty if encoder.width else None,
+        )
+        for item in range(len(start.catalogue))
+    ]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """How well updates named the items behind them.
+
+    Attributes:
+        sites: number of updates.
+        area: mean over updates of the AUC of the own items among the catalogue, with Student's
+            95% interval over updates.
+        precision: share of own items among as many of the highest scores, mean.
+        chance: what guessing would reach.
+        popularity: mean AUC of the public popularity alone.
+    """
+
+    sites: int
+    area: Interval
+    precision: float
+    chance: float
+    popularity: float
+
+
+def judge(
+    scores: Sequence[Floats], own: Sequence[Int64Array], popularity: Floats
+) -> Reconstruction:
+    """Hold the scores of some updates against the items that were behind them.
+
+    Args:
+        scores: [V] of each update.
+        own: distinct items behind each.
+        popularity: [V] the public prior.
+
+    Raises:
+        PrivacyError: fewer than two updates.
+    """
+    if len(scores) < 2:
+        raise PrivacyError(
+            f"reconstruction needs at least two updates for an interval, got {len(scores)}; add "
+            "sites"
+        )
+    size = len(popularity)
+    inside = np.zeros((len(own), size), dtype=bool)
+    for row, items in zip(inside, own, strict=True):
+        row[items] = True
+    areas = [auc(s[i], s[~i]).value for s, i in zip(scores, inside, strict=True)]
+    floor = [auc(popularity[i], popularity[~i]).value for i in inside]
+    pairs = zip(scores, inside, strict=True)
+    hits = [i[np.argsort(-s, kind="stable")[: i.sum()]].mean() for s, i in pairs]
+    mean = float(np.mean(areas))
+    half = float(
+        stdtrit(len(areas) - 1, 0.975) * np.std(areas, ddof=1) / math.sqrt(len(areas))
+    )
+    return Reconstruction(
+        sites=len(areas),
+        area=Interval(mean, max(0.0, mean - half), min(1.0, mean + half)),
+        precision=float(np.mean(hits)),
+        chance=float(inside.mean()),
+        popularity=float(np.mean(floor)),
+    )
