@@ -87,7 +87,9 @@ def test_data_that_could_be_streamed_keep_users_out_too(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name in ("interactions", "items", "users"):
-        (source / f"{name}.parquet").write_bytes((tmp_path / "all" / f"{name}.parquet").read_bytes())
+        (source / f"{name}.parquet").write_bytes(
+            (tmp_path / "all" / f"{name}.parquet").read_bytes()
+        )
     asked = DataConfig(dataset=str(source), held_out_users=0.5, sites=4)
     write_sites(asked, tmp_path / "sites", pooled=True)
     held = pq.read_table(tmp_path / "sites" / "interactions.parquet")["user_id"].to_pylist()

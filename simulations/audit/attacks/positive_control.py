@@ -125,19 +125,18 @@ def caught_members(config: RunConfig, population: Dataset) -> tuple[ControlOutco
 def caught_items(config: RunConfig, population: Dataset) -> tuple[ControlOutcome, ...]:
     """Items of single users from their first update: exact, and noised in mode local."""
     units = training_units(config, participants(population, config.data))[:UPDATES]
-    private = {
-        "privacy.mode": "local",
-        "privacy.target_epsilon": EPSILON,
+    one_step = {
         "privacy.negatives_per_unit": 100,
         "federation.rounds": 1,
         "federation.local_steps": 1,
         "federation.local_optimizer": "sgd",
     }
-    exact = companion_config(config, {"federation.local_steps": 1})
+    noise = {"privacy.mode": "local", "privacy.target_epsilon": EPSILON}
+    exact = companion_config(config, one_step)
     found = []
     for name, own, should in (
         ("reconstruction.exact_update", exact, True),
-        (f"reconstruction.local_epsilon_{EPSILON:g}", companion_config(config, private), False),
+        (f"reconstruction.local_epsilon_{EPSILON:g}", companion_config(exact, noise), False),
     ):
         seen = reconstructed(own, population, units)
         chance_level = max(0.5, seen.popularity)

@@ -116,9 +116,7 @@ def judge(
     pairs = zip(scores, inside, strict=True)
     hits = [i[np.argsort(-s, kind="stable")[: i.sum()]].mean() for s, i in pairs]
     mean = float(np.mean(areas))
-    half = float(
-        stdtrit(len(areas) - 1, 0.975) * np.std(areas, ddof=1) / math.sqrt(len(areas))
-    )
+    half = float(stdtrit(len(areas) - 1, 0.975) * np.std(areas, ddof=1) / math.sqrt(len(areas)))
     return Reconstruction(
         sites=len(areas),
         area=Interval(mean, max(0.0, mean - half), min(1.0, mean + half)),

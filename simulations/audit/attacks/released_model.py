@@ -46,9 +46,7 @@ class ReleasedModel:
 
     def loaded(self) -> Recommender:
         """The process's recommender with the adapter in place, ready to score."""
-        recommender = loaded_recommender(
-            self.config, self.catalogue, self.adapter, self.item_prior
-        )
+        recommender = loaded_recommender(self.config, self.catalogue, self.adapter, self.item_prior)
         recommender.eval()
         return recommender
 

@@ -16,14 +16,14 @@ from common.initial_adapter import initial_adapter
 from common.randomness import seeded_source
 from simulations.audit.attacks import membership_attacks, positive_control, released_run
 from simulations.audit.attacks.membership_attacks import People, References, audit_members
-from simulations.audit.attacks.positive_control import gaussian_claim, positive_control as control
+from simulations.audit.attacks.positive_control import gaussian_claim
+from simulations.audit.attacks.positive_control import positive_control as control
 from simulations.audit.attacks.reconstruction import item_scores, judge
 from simulations.audit.attacks.references import UNTRAINED, reference_models
 from simulations.audit.attacks.released_model import ReleasedModel, training_units, user_losses
 from simulations.audit.checks import CHECKS, Terms
 from simulations.audit.evidence import read_evidence
 from simulations.companions import companion_config
-
 from simulations.synthetic import synthetic_dataset
 
 from .conftest import Fedrec, MakeRun
@@ -138,9 +138,7 @@ def test_rmia_uses_references_that_know_neither() -> None:
 
 
 def test_references_that_do_not_fit_the_budget_are_left_out() -> None:
-    found = reference_models(
-        config(), DATA, members=30, run_seconds=100, seconds_left=20, seed=0
-    )
+    found = reference_models(config(), DATA, members=30, run_seconds=100, seconds_left=20, seed=0)
     assert found.models == ()
     assert len(found.others_left) == 30
     assert "one would take about" in found.note
@@ -205,5 +203,3 @@ def test_the_positive_control_is_caught() -> None:
     outcomes = control()
     assert [each for each in outcomes if not each.as_it_should_be] == []
     assert {each.name for each in outcomes} > set(membership_attacks.GATES)
-
-
