@@ -39,7 +39,7 @@ results: data  ## Run the sweeps behind docs/results.md, or what is left of them
 	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS) \
 		--seeds 10 --run ./$(RESULTS)/last-fifth
 	$(BIN)/fedrec simulate distributed --set evaluation.companions= --set data.split=last_fifth $(BUDGETS),inf \
-		--seeds 5 --run ./$(RESULTS)/who-pays
+		--seeds 3 --run ./$(RESULTS)/who-pays
 	$(BIN)/python -m simulations.results_page $(addprefix $(RESULTS)/,$(SECTIONS))
 
 audit-validity: $(READY)  ## How often the audit's gates fail correct runs; written to docs/audit.

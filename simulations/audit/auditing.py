@@ -27,7 +27,8 @@ from simulations.audit.audit_file import (
 )
 from simulations.audit.audit_log import LOG_FILE, AuditLog, LogPlace
 from simulations.audit.auditor_key import public_hex, sign
-from simulations.audit.checks import FAMILY_ALPHA, Check, Terms, alpha_each, run_check
+from simulations.audit.check import FAMILY_ALPHA, Check, Terms
+from simulations.audit.checks import alpha_each, run_check
 from simulations.audit.evidence import Evidence
 from simulations.audit.finding import CheckName, Finding
 from simulations.audit.guarantee import guarantee

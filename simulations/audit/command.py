@@ -36,6 +36,8 @@ class DefaultCommandGroup(TyperGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command in front, unless a command or help was asked for."""
+        if args and args[0] == "--self-test":
+            args = ["self-test", *args[1:]]
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
@@ -177,6 +179,24 @@ def verify(
         print(json.dumps(content, ensure_ascii=False))
     else:
         _show_verified(Console(highlight=False), found, looked)
+
+
+@audit_app.command("self-test")
+def self_test(
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+) -> None:
+    """Plant fourteen known bugs in scratch copies; each must be seen by its check.
+
+    Exit code 1 where one is not, or where a check fails on the code as it is.
+    """
+    from simulations.audit.self_test import self_test, table
+
+    is_sound = True
+    for outcome in self_test(jobs=jobs):
+        is_sound = is_sound and outcome.as_it_should_be
+        print(*table([outcome]), flush=True)
+    if not is_sound:
+        raise typer.Exit(1)
 
 
 def _show(console: Console, found: AuditFile, place: Path) -> None:

@@ -15,11 +15,14 @@ import numpy as np
 from dp_accounting.pld import privacy_loss_distribution
 from scipy.special import ndtr, ndtri
 
+from common.accounting import epsilon
 from common.errors import PrivacyError
+from common.privacy_events import SampledGaussianEvent
 from simulations.audit.binomial_bounds import Floats, check_alpha, upper_bound
 from simulations.audit.finding import Finding
 
 _HELD_OUT = 4  # one observation in four chooses the threshold
+_FINEST = 1e-5  # of the grid of privacy losses: memory
 _SEEN = 0.5  # a correct build whose bound is below this share of 1/σ did not see the canary
 
 
@@ -99,14 +102,16 @@ def composed_epsilon_lower_bound(mu: float, sample_rate: float, steps: int, delt
 
 @lru_cache(maxsize=4096)
 def _composed(mu: float, sample_rate: float, steps: int, delta: float) -> float:
-    # ε is about this without amplification: the grid must not outgrow memory.
-    size = steps * mu * mu / 2 + mu * math.sqrt(2 * steps * math.log(1 / delta))
+    event = SampledGaussianEvent(1 / mu, sample_rate, steps)
+    size = epsilon([event], delta, "rdp")
+    # Optimistic rounding takes about steps · interval ÷ 2 off ε: a few thousandths of it.
+    interval = max(_FINEST, 4e-3 * size / steps)
     loss = privacy_loss_distribution.from_gaussian_mechanism(
         1 / mu,
         sampling_prob=sample_rate,
         pessimistic_estimate=False,
         use_connect_dots=False,
-        value_discretization_interval=1e-5 * max(1.0, size),
+        value_discretization_interval=interval,
     )
     return max(0.0, float(loss.self_compose(steps).get_epsilon_for_delta(delta)))
 

@@ -11,6 +11,7 @@ import pytest
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from common.adapters import adapter_sha256
 from common.config import EvaluationConfig, ModelConfig, RunConfig
 from common.errors import FederationError, RunFolderError
 from common.item_prior import item_prior_from_counts
@@ -157,6 +158,13 @@ def test_an_interruption_keeps_every_release_so_far(tmp_path: Path) -> None:
     for path in tmp_path.rglob("*.jsonl"):
         for line in path.read_text().splitlines():
             json.loads(line)
+
+
+def test_every_round_records_the_adapter_that_it_left(tmp_path: Path) -> None:
+    federate(tmp_path, small_config(2, rounds=2), scripted_app())
+    folder = RunFolder.open(tmp_path)
+    first, last = (r["adapter_sha256"] for r in folder.read_rounds() if r["server_round"])
+    assert last == adapter_sha256(folder.read_adapter()[0]) != first
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def _forked(packages: str, rooms: list[str]) -> int:
         code = 0
     finally:
         if code:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # there is one
+            sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
         os._exit(code)
 

@@ -13,6 +13,7 @@ from client.start_up import synthetic_unit
 from client.training_job import Trainer, TrainingJob
 from common.adapters import Adapter
 from common.config import RunConfig
+from common.context import ContextEncoder
 from common.flat_adapter import Floats
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue
@@ -144,7 +145,8 @@ def replay_of(case: ProbeCase, trainer: Trainer) -> Replay:
         name: array + (SPREAD * draws.normal(array.size)).reshape(array.shape).astype(np.float32)
         for name, array in initial_adapter(config).items()
     }
-    units = tuple(synthetic_unit(size, draws) for _ in range(UNITS))
+    encoder = ContextEncoder.of(config.model)
+    units = tuple(synthetic_unit(size, draws, encoder) for _ in range(UNITS))
     prior = draws.normal(size).astype(np.float32)
     return Replay(trainer, config, case.catalogue, units, adapter, prior)
 

@@ -21,7 +21,8 @@ from simulations.audit.attacks.positive_control import positive_control as contr
 from simulations.audit.attacks.reconstruction import item_scores, judge
 from simulations.audit.attacks.references import UNTRAINED, reference_models
 from simulations.audit.attacks.released_model import ReleasedModel, training_units, user_losses
-from simulations.audit.checks import CHECKS, Terms
+from simulations.audit.check import Terms
+from simulations.audit.checks import CHECKS
 from simulations.audit.evidence import read_evidence
 from simulations.companions import companion_config
 from simulations.synthetic import synthetic_dataset
