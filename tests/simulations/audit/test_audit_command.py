@@ -49,7 +49,7 @@ def test_a_run_is_audited_signed_and_verified(
     assert audit == json.loads((run / "audit.json").read_text())
     assert audit["verdict"] == "not_refuted"
     assert audit["sentence"] == "Lower bounds can refute the claim; they cannot prove it."
-    assert {each["check"] for each in audit["not_run"]} == {"A2", "A3", "A4", "A5"}
+    assert {each["check"] for each in audit["not_run"]} == {"A2", "A3", "A4", "A5", "A6"}
     key = tmp_path / "state" / "auditor" / "auditor.key"
     assert os.stat(key).st_mode & 0o777 == 0o600
     log = [json.loads(line) for line in (run / "audit-log.jsonl").read_text().splitlines()]
