@@ -1,10 +1,11 @@
 """A6: which items does one site's update name?
 
-The attacker knows the model that the update was made on. For each item of the catalogue it
-makes up a unit that goes from the item to itself, and asks how fast a step along the update
-lowers that unit's loss: the inner product of the update with the item's own gradient, as a
-difference of two losses. A unit's exact update is a sum over its own items, so they come
-first; noise of the size that a private site adds has no such preference.
+The attacker knows the model that the update was made on, and made-up users that go from some
+history to an item. How fast a step along the update lowers such a user's loss is the inner
+product of the update with that user's gradient. An exact update is a sum of its own users'
+gradients, so that the items they really went to come first; noise of the size that a private
+site adds has no such preference. The first guesses come from histories drawn at random, the
+second from the items that were guessed first.
 """
 
 from __future__ import annotations
@@ -28,45 +29,60 @@ from simulations.audit.membership_statistics import Interval, auc
 STEP = 0.01
 """Length of the step along the update, in the adapter's own numbers."""
 
+HISTORIES = 4
+"""Made-up histories that each item is tried with."""
 
-def item_scores(start: ReleasedModel, update: Adapter) -> Floats:
+GUESSED = 20
+"""First guesses that the second histories are made of."""
+
+
+def item_scores(start: ReleasedModel, update: Adapter, seed: int = 0) -> Floats:
     """How much the update speaks for each item, ``[V]``.
 
     Args:
         start: the model that the site received.
         update: what the site released for it; zero says nothing of any item.
+        seed: of the made-up histories.
     """
     squares = (np.square(tensor.astype(np.float64)).sum() for tensor in update.values())
     length = math.sqrt(sum(float(each) for each in squares))
-    pairs = _to_itself(start)
+    size = len(start.catalogue)
     if length == 0:
-        return np.zeros(len(pairs))
-    losses = []
-    for way in (-STEP / length, STEP / length):
-        moved = {
-            name: (tensor + way * update[name]).astype(np.float32)
+        return np.zeros(size)
+    back, forth = (_moved(start, update, way / length) for way in (-STEP, STEP))
+    rng = np.random.default_rng(seed)
+    shown, scores = np.arange(size), np.zeros(size)
+    for longest in (start.config.model.max_history, GUESSED):
+        histories = [rng.permutation(shown)[:longest] for _ in range(HISTORIES)]
+        users = [_going_to(start, item, each) for each in histories for item in range(size)]
+        lowered = user_losses(back, users) - user_losses(forth, users)
+        scores = lowered.reshape(HISTORIES, size).mean(axis=0)
+        shown = np.argsort(-scores, kind="stable")[:GUESSED]
+    return scores
+
+
+def _moved(start: ReleasedModel, update: Adapter, factor: float) -> ReleasedModel:
+    return start.with_adapter(
+        {
+            name: (tensor + factor * update[name]).astype(np.float32)
             for name, tensor in start.adapter.items()
         }
-        losses.append(user_losses(start.with_adapter(moved), pairs))
-    return losses[0] - losses[1]
-
-
-def _to_itself(start: ReleasedModel) -> list[Unit]:
-    encoder = ContextEncoder.of(start.config.model)
-    empty = UnitContext(
-        np.zeros(encoder.buckets, np.float32), np.zeros((2, encoder.times), np.float32)
     )
-    return [
-        Unit(
-            "",
-            np.array([item, item]),
-            np.ones(2, np.float32),
-            np.array([item]),
-            first_target=1,
-            context=empty if encoder.width else None,
-        )
-        for item in range(len(start.catalogue))
-    ]
+
+
+def _going_to(start: ReleasedModel, item: int, history: Int64Array) -> Unit:
+    encoder, length = ContextEncoder.of(start.config.model), len(history) + 1
+    empty = UnitContext(
+        np.zeros(encoder.buckets, np.float32), np.zeros((length, encoder.times), np.float32)
+    )
+    return Unit(
+        "",
+        np.append(history, item),
+        np.ones(length, np.float32),
+        np.array([item]),
+        first_target=length - 1,
+        context=empty if encoder.width else None,
+    )
 
 
 @dataclass(frozen=True)
