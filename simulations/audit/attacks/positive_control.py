@@ -38,7 +38,7 @@ from simulations.run_statistics import run_statistics
 from simulations.synthetic import synthetic_dataset
 
 USERS, ITEMS, SITES = 240, 120, 4
-UPDATES = 20
+UPDATES = 12
 ALPHA = 0.05 / 3
 FALSE_CLAIM, DELTA = 1.0, 1e-4
 EPSILON = 8.0

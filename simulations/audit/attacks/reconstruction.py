@@ -29,11 +29,14 @@ from simulations.audit.membership_statistics import Interval, auc
 STEP = 0.01
 """Length of the step along the update, in the adapter's own numbers."""
 
-HISTORIES = 4
-"""Made-up histories that each item is tried with."""
+HISTORIES = 2
+"""Made-up histories that each item is tried with, each time."""
+
+DRAWN = 40
+"""Items in a history at first, drawn from all."""
 
 GUESSED = 20
-"""First guesses that the second histories are made of."""
+"""Items in a history then: those that were guessed first."""
 
 
 def item_scores(start: ReleasedModel, update: Adapter, seed: int = 0) -> Floats:
@@ -52,8 +55,9 @@ def item_scores(start: ReleasedModel, update: Adapter, seed: int = 0) -> Floats:
     back, forth = (_moved(start, update, way / length) for way in (-STEP, STEP))
     rng = np.random.default_rng(seed)
     shown, scores = np.arange(size), np.zeros(size)
-    for longest in (start.config.model.max_history, GUESSED):
-        histories = [rng.permutation(shown)[:longest] for _ in range(HISTORIES)]
+    most = start.config.model.max_history
+    for longest in (DRAWN, GUESSED):
+        histories = [rng.permutation(shown)[: min(longest, most)] for _ in range(HISTORIES)]
         users = [_going_to(start, item, each) for each in histories for item in range(size)]
         lowered = user_losses(back, users) - user_losses(forth, users)
         scores = lowered.reshape(HISTORIES, size).mean(axis=0)
