@@ -52,7 +52,7 @@ class ScoredHistories:
         for row, history in enumerate(cut):
             padded[row, : len(history)] = history
         items = torch.from_numpy(padded).to(device)
-        ends = torch.tensor([len(history) for history in cut], device=device)
+        ends = torch.tensor([len(history) for history in cut]).to(device)
         mask = torch.arange(items.shape[1], device=device) < ends[:, None]
         context = None
         if encoder.width:
