@@ -81,14 +81,14 @@ def test_an_update_towards_an_item_names_it() -> None:
 
 
 def test_an_exact_update_names_a_users_items_and_a_noised_one_does_not() -> None:
-    units = training_units(config(), DATA)[:6]
+    units = training_units(config(), DATA)[:12]
     exact = positive_control.reconstructed(config(), DATA, units)
-    assert exact.area.low > 0.8
+    assert exact.area.low > 0.75 > exact.popularity
     assert exact.precision > exact.chance + 0.2
     private = {"privacy.mode": "local", "privacy.negatives_per_unit": 30,
                "privacy.noise_multiplier": 1e4}  # fmt: skip
     noised = positive_control.reconstructed(companion_config(config(), private), DATA, units)
-    assert noised.area.value < 0.75  # 6 users of 10 to 20 items: 0.5 ± 0.04
+    assert noised.area.value < 0.7  # 12 users of 6 to 28 items: 0.5 ± 0.04
 
 
 def test_reconstruction_is_judged_by_rank() -> None:
