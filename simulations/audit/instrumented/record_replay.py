@@ -90,6 +90,7 @@ def _non_finite(replays: dict[str, Replay]) -> Finding:
         total = Replay(
             replay.trainer, replay.config, replay.catalogue, replay.units, broken, replay.item_prior
         ).exact_sum(replay.units)
+        replay.exact_sum(())  # the process's model holds the sound adapter again
         norm = float(np.linalg.norm(total)) / replay.config.privacy.max_grad_norm
         norms[name] = norm if np.isfinite(norm) else None
     bounded = all(value is not None and float(value) <= SLACK for value in norms.values())
