@@ -150,7 +150,9 @@ class PrivacyConfig(Section):
     sample_rate: float = Field(1.0, gt=0, le=1, description="q, Poisson sampling of units")
     targets_per_unit: int = Field(40, ge=1, description="m, bound on a unit's contribution")
     negatives_per_unit: int = Field(
-        200, ge=0, description="K, drawn inside the unit; 0: all items, in mode none alone"
+        200,
+        ge=0,
+        description="K, drawn inside the unit; 0: all items, in mode none and for small catalogues",
     )
     popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
     cooccurrence_noise_multiplier: float = Field(

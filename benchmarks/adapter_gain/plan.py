@@ -42,6 +42,9 @@ _PLAIN = (
     "federation.local_steps=6",
 )
 _PRIVATE = ("privacy.mode=central", "privacy.clip_rule=auto_s", "federation.local_lr=1.0")
+_SMALL_BUDGET = 2.0
+_FEWER_COUNTS = ("privacy.popularity_noise_multiplier=4.51",)
+"""Below that ε the default popularity release would cost more than all of it."""
 _PLAIN_ARMS = {
     "lora": ("federation.local_lr=0.003", "federation.lora_lr_scale=1.0"),
     "head": ("federation.local_lr=0.003",),
@@ -84,6 +87,8 @@ class Cell:
         private = not math.isinf(self.epsilon)
         mode = (*_PRIVATE, f"privacy.target_epsilon={self.epsilon:g}") if private else _PLAIN
         own = (_PRIVATE_ARMS if private else _PLAIN_ARMS)[self.arm]
+        if self.epsilon < _SMALL_BUDGET:
+            own += _FEWER_COUNTS
         named = (
             f"data.dataset={self.dataset}",
             f"model.item_side={self.arm}",

@@ -144,21 +144,3 @@ def table(outcomes: Iterable[Outcome]) -> Iterator[str]:
         fate = "killed" if each.killed else "survived"
         mark = "" if each.as_it_should_be else "  <- WRONG"
         yield f"{each.mutant:<32} {each.check:<32} {fate}{mark}  {each.reason}"
-
-
-def main() -> int:
-    """Prints the table; exit code 1 where a mutant survived or the build failed a check."""
-    outcomes = []
-
-    def noted() -> Iterator[Outcome]:
-        for each in self_test():
-            outcomes.append(each)
-            yield each
-
-    for line in table(noted()):
-        print(line, flush=True)
-    return 0 if all(each.as_it_should_be for each in outcomes) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,26 +18,16 @@ from common.privacy_events import GaussianEvent
 from common.site_folder import MANIFEST_FILE
 from simulations.partition import write_site_folders
 from simulations.synthetic import synthetic_dataset
+from tests.own_process import Command, in_own_process
 
 EVENT = GaussianEvent(4.0)
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def fedrec_site(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run the command in this process: exit code, stdout, stderr."""
 
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedrec-site", *map(str, arguments)])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return int(str(code)), captured.out, captured.err
-
-    return run
+    return in_own_process(cli.main, "fedrec-site", monkeypatch=monkeypatch, capsys=capsys)
 
 
 @pytest.fixture

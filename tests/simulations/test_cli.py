@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from common.errors import FedrecError
 from common.run_folder import RunFolder
 from simulations import cli, scenario_files
 from simulations.run_paths import new_run_path
+from tests.own_process import Command, in_own_process
 
 REPOSITORY = Path(cli.__file__).resolve().parent.parent
 
@@ -40,24 +40,11 @@ TINY = [
 @pytest.fixture
 def fedrec(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+) -> Command:
     """Run the command in this process, in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedrec", *arguments])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return int(str(code)), captured.out, captured.err
-
-    return run
-
-
-Fedrec = Callable[..., tuple[int, str, str]]
+    return in_own_process(cli.main, "fedrec", monkeypatch=monkeypatch, capsys=capsys)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +64,7 @@ Fedrec = Callable[..., tuple[int, str, str]]
     ],
 )
 def test_a_users_mistake_is_told_without_a_traceback(
-    fedrec: Fedrec, tmp_path: Path, arguments: list[str], said: str
+    fedrec: Command, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     code, out, err = fedrec(*arguments)
     assert code == 2
@@ -88,7 +75,7 @@ def test_a_users_mistake_is_told_without_a_traceback(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_device_that_is_not_there_is_one_line(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_one_line(fedrec: Command, tmp_path: Path) -> None:
     code, out, err = fedrec("simulate", *TINY, "--set=engine.device=cuda:999")
     assert (code, out) == (2, "")
     assert err.startswith("error: engine.device=cuda:999")
@@ -96,7 +83,7 @@ def test_a_device_that_is_not_there_is_one_line(fedrec: Fedrec, tmp_path: Path) 
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_a_context_that_the_data_lack_is_one_line(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_a_context_that_the_data_lack_is_one_line(fedrec: Command, tmp_path: Path) -> None:
     source = tmp_path / "shop"
     source.mkdir()
     rows = "".join(f"u,{item},{n}\n" for n, item in enumerate("abc"))
@@ -111,7 +98,7 @@ def test_a_context_that_the_data_lack_is_one_line(fedrec: Fedrec, tmp_path: Path
     assert "Traceback" not in err
 
 
-def test_all_faults_are_listed_at_once(fedrec: Fedrec) -> None:
+def test_all_faults_are_listed_at_once(fedrec: Command) -> None:
     code, _, err = fedrec("simulate", "--set", "data.sites=0", "--set", "x.y=1", "--set", "z")
     assert code == 2
     assert err.startswith("error: configuration has 3 faults:\n  - ")
@@ -120,13 +107,13 @@ def test_all_faults_are_listed_at_once(fedrec: Fedrec) -> None:
 @pytest.mark.parametrize(
     "arguments", [["simulate", "--no-such-option"], ["nonsense"], ["data", "partition"]]
 )
-def test_wrong_usage_is_exit_code_2(fedrec: Fedrec, arguments: list[str]) -> None:
+def test_wrong_usage_is_exit_code_2(fedrec: Command, arguments: list[str]) -> None:
     code, out, err = fedrec(*arguments)
     assert (code, out) == (2, "")
     assert "Usage: fedrec" in err
 
 
-def test_a_folder_in_use_is_refused_and_stays_as_it_is(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused_and_stays_as_it_is(fedrec: Command, tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "thesis.tex").write_text("x", encoding="utf-8")
     code, _, err = fedrec("simulate", "--run", "mine")
@@ -135,14 +122,14 @@ def test_a_folder_in_use_is_refused_and_stays_as_it_is(fedrec: Fedrec, tmp_path:
     assert [path.name for path in (tmp_path / "runs" / "mine").iterdir()] == ["thesis.tex"]
 
 
-def test_a_run_that_never_began_leaves_no_folder(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_a_run_that_never_began_leaves_no_folder(fedrec: Command, tmp_path: Path) -> None:
     code, _, err = fedrec("simulate", "--run", "mine", "--set", "data.dataset=nowhere")
     assert code == 2
     assert "nowhere" in err
     assert not (tmp_path / "runs" / "mine").exists()
 
 
-def test_help_teaches_with_examples(fedrec: Fedrec) -> None:
+def test_help_teaches_with_examples(fedrec: Command) -> None:
     code, out, _ = fedrec("simulate", "--help")
     assert code == 0
     assert "fedrec simulate local --set privacy.target_epsilon=3" in out
@@ -164,7 +151,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert "simulate" in done.stdout
 
 
-def test_keys_are_a_scenario_that_is_the_default(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_keys_are_a_scenario_that_is_the_default(fedrec: Command, tmp_path: Path) -> None:
     code, out, _ = fedrec("simulate", "--keys")
     assert code == 0
     (tmp_path / "all.toml").write_text(out, encoding="utf-8")
@@ -175,7 +162,7 @@ def test_the_demo_is_what_flwr_run_runs_by_default() -> None:
     assert load_config(scenario=scenario_files.find_scenario("demo")) == load_config()
 
 
-def test_every_bundled_scenario_is_listed_and_valid(fedrec: Fedrec) -> None:
+def test_every_bundled_scenario_is_listed_and_valid(fedrec: Command) -> None:
     code, out, _ = fedrec("scenarios", "--json")
     assert code == 0
     listed = json.loads(out)
@@ -186,7 +173,7 @@ def test_every_bundled_scenario_is_listed_and_valid(fedrec: Fedrec) -> None:
     assert all(name in fedrec("scenarios")[1] for name in listed)
 
 
-def test_partition_writes_the_sites_that_were_asked_for(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_partition_writes_the_sites_that_were_asked_for(fedrec: Command, tmp_path: Path) -> None:
     code, out, _ = fedrec(
         "data", "partition", "--out", "sites", "--set", "data.dataset=synthetic",
         "--set", "data.sites=3",

@@ -1,38 +1,26 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from simulations import cli
+from tests.own_process import Command, in_own_process
 from tests.simulations.comparison.conftest import WriteRun, write_run
 
 __all__ = ["write_run"]
-Fedrec = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def fedrec(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Fedrec:
+) -> Command:
     """Run the command in this process, beside the runs: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedrec", *arguments])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return int(str(code)), captured.out, captured.err
-
-    return run
+    return in_own_process(cli.main, "fedrec", monkeypatch=monkeypatch, capsys=capsys)
 
 
 def finished(folder: Path) -> Path:
@@ -40,7 +28,7 @@ def finished(folder: Path) -> Path:
     return folder
 
 
-def test_two_runs(fedrec: Fedrec, write_run: WriteRun, tmp_path: Path) -> None:
+def test_two_runs(fedrec: Command, write_run: WriteRun, tmp_path: Path) -> None:
     write_run("weak", model=0.1)
     write_run("strong", model=0.4)
     code, out, err = fedrec("compare", "weak", "strong", "--resamples", "200")
@@ -56,7 +44,7 @@ def test_two_runs(fedrec: Fedrec, write_run: WriteRun, tmp_path: Path) -> None:
     assert Path(found["page"]).is_file()
 
 
-def test_a_sweep_stands_for_its_finished_points(fedrec: Fedrec, write_run: WriteRun) -> None:
+def test_a_sweep_stands_for_its_finished_points(fedrec: Command, write_run: WriteRun) -> None:
     for level in (1, 2):
         for seed in (0, 1):
             name = f"all/points/x={level}/seed-{seed}"
@@ -81,7 +69,7 @@ def test_a_sweep_stands_for_its_finished_points(fedrec: Fedrec, write_run: Write
     ],
 )
 def test_a_mistake_is_one_line(
-    fedrec: Fedrec, write_run: WriteRun, tmp_path: Path, arguments: list[str], said: str
+    fedrec: Command, write_run: WriteRun, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     write_run("one")
     write_run("other", dataset="else")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,8 @@ from common.privacy_events import (
 )
 from common.release_record import ReleaseRecord
 from simulations import cli
+from tests.own_process import Command, in_own_process
 
-Fedrec = Callable[..., tuple[int, str, str]]
 DELTA = 1e-4
 HISTORY: list[PrivacyEvent] = [
     GaussianEvent(3.0),
@@ -33,21 +31,11 @@ HISTORY: list[PrivacyEvent] = [
 @pytest.fixture
 def fedrec(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Fedrec:
+) -> Command:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedrec", "privacy", *arguments])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return int(str(code)), captured.out, captured.err
-
-    return run
+    return in_own_process(cli.main, "fedrec", "privacy", monkeypatch=monkeypatch, capsys=capsys)
 
 
 def records(site: str, history: list[PrivacyEvent], **last: object) -> list[dict[str, Any]]:
@@ -86,7 +74,7 @@ def write(path: Path, *sites: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_golden_values_with_all_that_an_epsilon_needs(fedrec: Fedrec) -> None:
+def test_golden_values_with_all_that_an_epsilon_needs(fedrec: Command) -> None:
     code, out, err = fedrec("--sigma=1", "--rate=0.01", "--steps=1000", "--delta=1e-5")
     assert (code, err) == (0, "")
     words = ("one user", "add or remove all", "δ = 1e-5", "secret Poisson sampling at rate 0.01")
@@ -94,7 +82,7 @@ def test_golden_values_with_all_that_an_epsilon_needs(fedrec: Fedrec) -> None:
         assert word in " ".join(out.split()), word
 
 
-def test_json_names_the_same(fedrec: Fedrec) -> None:
+def test_json_names_the_same(fedrec: Command) -> None:
     arguments = ("--sigma=1", "--rate=0.01", "--steps=1000", "--delta=1e-5", "--json")
     found = json.loads(fedrec(*arguments)[1])
     assert found["epsilon"] == pytest.approx({"prv": 1.838, "rdp": 2.101, "pld": 1.828}, abs=1e-3)
@@ -113,7 +101,7 @@ def test_json_names_the_same(fedrec: Fedrec) -> None:
         ("rate", ("--sigma=1.2", "--steps=6")),
     ],
 )
-def test_the_one_left_out_is_found(fedrec: Fedrec, missing: str, given: tuple[str, ...]) -> None:
+def test_the_one_left_out_is_found(fedrec: Command, missing: str, given: tuple[str, ...]) -> None:
     code, out, _ = fedrec("--target-epsilon=6", *given, "--json")
     found = json.loads(out)
     assert (code, found["calibrated"], found["target_epsilon"]) == (0, missing, 6)
@@ -140,7 +128,7 @@ def test_the_one_left_out_is_found(fedrec: Fedrec, missing: str, given: tuple[st
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
-    fedrec: Fedrec, arguments: tuple[str, ...], said: str
+    fedrec: Command, arguments: tuple[str, ...], said: str
 ) -> None:
     code, out, err = fedrec(*arguments)
     assert (code, out) == (2, "")
@@ -149,7 +137,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert said in err
 
 
-def test_honest_records_pass(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_honest_records_pass(fedrec: Command, tmp_path: Path) -> None:
     lab = records("a", HISTORY, kind="metrics", mechanism="exact_lab_only", event=None)[-1]
     file = write(tmp_path / "releases.jsonl", records("a", HISTORY), [lab], records("b", HISTORY))
     code, out, err = fedrec(f"--releases={tmp_path}", "--json")
@@ -168,7 +156,7 @@ def test_honest_records_pass(fedrec: Fedrec, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["prv", "rdp"])
 def test_a_recorded_total_that_is_too_low_is_a_fault(
-    fedrec: Fedrec, tmp_path: Path, name: str
+    fedrec: Command, tmp_path: Path, name: str
 ) -> None:
     truth = epsilon(HISTORY, DELTA, name)  # type: ignore[arg-type]
     for less, expected in ((0.015, 0), (0.03, 2)):
@@ -182,12 +170,12 @@ def test_a_recorded_total_that_is_too_low_is_a_fault(
     assert f"({name.upper()}, δ=0.0001, unit user, add or remove one, secret Poisson" in err
 
 
-def test_a_total_of_a_longer_life_is_no_fault(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_a_total_of_a_longer_life_is_no_fault(fedrec: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "r.jsonl", records("a", HISTORY, epsilon_prv=50.0, epsilon_rdp=50.0))
     assert fedrec(f"--releases={file}")[0] == 0
 
 
-def test_a_claim_beside_a_release_without_noise_is_a_fault(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_a_claim_beside_a_release_without_noise_is_a_fault(fedrec: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "r.jsonl", records("a", HISTORY, event=None, mechanism="none"))
     code, _, err = fedrec(f"--releases={file}")
     assert (code, "its releases cost ε=inf" in err) == (2, True)
@@ -196,7 +184,7 @@ def test_a_claim_beside_a_release_without_noise_is_a_fault(fedrec: Fedrec, tmp_p
     assert (code, "a recorded no ε" in err) == (2, True)
 
 
-def test_mode_none_makes_no_claim_to_be_held_to(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_mode_none_makes_no_claim_to_be_held_to(fedrec: Command, tmp_path: Path) -> None:
     nothing = {"event": None, "mechanism": "none", "epsilon_prv": None, "epsilon_rdp": None}
     file = write(tmp_path / "r.jsonl", [{**line, **nothing} for line in records("a", HISTORY)])
     code, out, _ = fedrec(f"--releases={file}")
@@ -204,7 +192,7 @@ def test_mode_none_makes_no_claim_to_be_held_to(fedrec: Fedrec, tmp_path: Path) 
     assert "∞" in out
 
 
-def test_damaged_or_mixed_records_are_one_line(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_damaged_or_mixed_records_are_one_line(fedrec: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "r.jsonl", records("a", HISTORY))
     file.write_text(file.read_text().replace('"gaussian"', '"laplace"'))
     code, out, err = fedrec(f"--releases={file}")
@@ -215,6 +203,6 @@ def test_damaged_or_mixed_records_are_one_line(fedrec: Fedrec, tmp_path: Path) -
     assert (code, "in several ways (unit user at δ=1e-06" in err) == (2, True)
 
 
-def test_seeded_noise_is_said(fedrec: Fedrec, tmp_path: Path) -> None:
+def test_seeded_noise_is_said(fedrec: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "r.jsonl", records("a", HISTORY, insecure_seeded_noise=True))
     assert "SEEDED NOISE: no guarantee" in fedrec(f"--releases={file}")[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from server.run_records import RunRecords
 from server.strategy import FederatedAdapters
 from simulations import cli
 from simulations.report import build_report
+from tests.own_process import Command, in_own_process
 
 SITES, ROUNDS, RUN = 3, 2, "audited-1"
 POPULARITY = GaussianEvent(3.0)
@@ -47,7 +47,6 @@ class Changes:
 
 
 MakeRun = Callable[..., Path]
-Fedrec = Callable[..., tuple[int, str, str]]
 
 
 def adapter_of_round(seed: int, server_round: int) -> Adapter:
@@ -146,20 +145,10 @@ def make_run(
 @pytest.fixture
 def fedrec(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Fedrec:
+) -> Command:
     """Run `fedrec …` in this process: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("FEDREC_STATE", str(tmp_path / "state"))
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["fedrec", *arguments])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as leaving:
-            code = leaving.code or 0
-        captured = capsys.readouterr()
-        return int(str(code)), captured.out, captured.err
-
-    return run
+    return in_own_process(cli.main, "fedrec", monkeypatch=monkeypatch, capsys=capsys)

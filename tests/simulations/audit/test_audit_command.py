@@ -13,8 +13,9 @@ from simulations.audit.checks import CHECKS, alpha_each, run_check
 from simulations.audit.evidence import read_evidence
 from simulations.audit.finding import Finding
 from tests.browser import Browser
+from tests.own_process import Command
 from tests.page_checks import assert_page_is_sound
-from tests.simulations.audit.conftest import Fedrec, MakeRun
+from tests.simulations.audit.conftest import MakeRun
 
 RECORDS = ("--checks", "A1,A7")
 """The checks of a run's records alone, which are quick."""
@@ -22,7 +23,7 @@ RECORDS = ("--checks", "A1,A7")
 
 @pytest.mark.slow
 def test_the_production_code_is_driven_under_the_runs_configuration(
-    make_run: MakeRun, fedrec: Fedrec
+    make_run: MakeRun, fedrec: Command
 ) -> None:
     code, out, err = fedrec("audit", str(make_run()), "--json", "--quiet")
     assert (code, err) == (0, "")
@@ -37,8 +38,18 @@ def test_the_production_code_is_driven_under_the_runs_configuration(
         assert any(family), each["name"]
 
 
+def test_the_draws_of_an_audit_come_from_its_committed_seed(make_run: MakeRun) -> None:
+    evidence = read_evidence(make_run())
+    (check,) = (each for each in CHECKS if each.name == "A4")
+    one, again, other = (
+        run_check(check, evidence, Terms(0.01, float("inf"), seed)) for seed in (b"a", b"a", b"b")
+    )
+    assert one == again
+    assert one != other
+
+
 def test_a_run_is_audited_signed_and_verified(
-    make_run: MakeRun, fedrec: Fedrec, tmp_path: Path
+    make_run: MakeRun, fedrec: Command, tmp_path: Path
 ) -> None:
     run = make_run()
     code, out, err = fedrec("audit", str(run), *RECORDS, "--json", "--quiet")
@@ -107,7 +118,7 @@ def missing_ledger(run: Path) -> None:
     ],
 )
 def test_a_tampered_audit_does_not_verify(
-    make_run: MakeRun, fedrec: Fedrec, tamper: object, named: str
+    make_run: MakeRun, fedrec: Command, tamper: object, named: str
 ) -> None:
     run = make_run()
     assert fedrec("audit", str(run), *RECORDS, "--quiet")[0] == 0
@@ -120,14 +131,16 @@ def test_a_tampered_audit_does_not_verify(
     assert re.search(named, err), err
 
 
-def test_another_auditor_s_key_does_not_verify(make_run: MakeRun, fedrec: Fedrec) -> None:
+def test_another_auditor_s_key_does_not_verify(make_run: MakeRun, fedrec: Command) -> None:
     run = make_run()
     fedrec("audit", str(run), *RECORDS, "--quiet")
     code, _, err = fedrec("audit", "verify", str(run / "audit.json"), "--key", "0" * 64)
     assert (code, "forged audit" in err) == (2, True)
 
 
-def test_a_refuted_claim_ends_with_2_and_a_signed_report(make_run: MakeRun, fedrec: Fedrec) -> None:
+def test_a_refuted_claim_ends_with_2_and_a_signed_report(
+    make_run: MakeRun, fedrec: Command
+) -> None:
     run = make_run(steps=4)
     code, out, err = fedrec("audit", str(run), *RECORDS, "--quiet")
     assert code == 2
@@ -136,7 +149,7 @@ def test_a_refuted_claim_ends_with_2_and_a_signed_report(make_run: MakeRun, fedr
     assert fedrec("audit", "verify", str(run / "audit.json"))[0] == 0
 
 
-def test_tampered_evidence_ends_with_2_and_no_report(make_run: MakeRun, fedrec: Fedrec) -> None:
+def test_tampered_evidence_ends_with_2_and_no_report(make_run: MakeRun, fedrec: Command) -> None:
     run = make_run()
     (run / "ledgers" / "site-0000.json").unlink()
     code, out, err = fedrec("audit", str(run), *RECORDS)
@@ -146,7 +159,7 @@ def test_tampered_evidence_ends_with_2_and_no_report(make_run: MakeRun, fedrec: 
     assert not (run / "audit.json").exists()
 
 
-def test_without_time_nothing_is_tested_and_says_so(make_run: MakeRun, fedrec: Fedrec) -> None:
+def test_without_time_nothing_is_tested_and_says_so(make_run: MakeRun, fedrec: Command) -> None:
     run = make_run()
     code, out, _ = fedrec("audit", str(run), "--budget-minutes", "0", "--json", "--checks", "a1")
     audit = json.loads(out)
@@ -156,7 +169,7 @@ def test_without_time_nothing_is_tested_and_says_so(make_run: MakeRun, fedrec: F
     assert "--budget-minutes" in audit["findings"][0]["reason"]
 
 
-def test_an_unknown_check_is_refused(make_run: MakeRun, fedrec: Fedrec) -> None:
+def test_an_unknown_check_is_refused(make_run: MakeRun, fedrec: Command) -> None:
     code, _, err = fedrec("audit", str(make_run()), "--checks", "A9")
     assert (code, "there is no check 'A9'" in err) == (2, True)
 
@@ -179,7 +192,9 @@ def test_alpha_is_divided_and_only_planned_gates_decide(make_run: MakeRun) -> No
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("steps", [1, 4])
-def test_the_page_is_sound(make_run: MakeRun, fedrec: Fedrec, browser: Browser, steps: int) -> None:
+def test_the_page_is_sound(
+    make_run: MakeRun, fedrec: Command, browser: Browser, steps: int
+) -> None:
     run = make_run(steps=steps)
     fedrec("audit", str(run), *RECORDS, "--quiet")
     assert_page_is_sound(browser, (run / "audit.html").as_uri())
