@@ -118,21 +118,36 @@ def audit(
 
 @audit_app.command("positive-control")
 def positive_control_command(
-    seed: Annotated[int, typer.Option(min=0, help="Of the made-up people and their sites.")] = 0,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Of the made-up people and their sites; may be given many times. Default: 0.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Gets positive-control.json and positive-control.md."),
+    ] = None,
 ) -> None:
     """Attack a federation that leaks on purpose: attacks that find nothing there prove nothing.
 
     Exit code 2 where an attack does not find what is there.
     """
-    from simulations.audit.attacks.positive_control import positive_control, table
+    from simulations.audit.attacks.control_results import controls
 
-    outcomes = positive_control(seed)
-    print("\n".join(table(outcomes)))
-    wrong = [each for each in outcomes if not each.as_it_should_be]
+    results = controls(seed or [0], out, lambda line: print(line, flush=True))
+    wrong = [
+        (each.seed, outcome)
+        for each in results
+        for outcome in each.outcomes
+        if not outcome.as_it_should_be
+    ]
     if wrong:
+        at, first = wrong[0]
         raise PrivacyError(
-            f"the positive control failed: {wrong[0].name}: {wrong[0].reason}; rely on no attack "
-            "of this build"
+            f"the positive control failed: seed {at}, {first.name}: {first.reason} ({len(wrong)} "
+            "in all); rely on no attack of this build"
         )
 
 

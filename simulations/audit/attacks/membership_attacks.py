@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,25 +16,32 @@ from simulations.audit.membership_audit import MembershipEvidence, audit_members
 from simulations.audit.membership_scores import calibrated_scores, loss_scores, rmia_scores
 from simulations.audit.one_run.trade_off import TradeOff
 
+OFFLINE_A = 1.0
+"""p̄ = p_out: a user's mean likelihood hardly moves, so a reference without the user is the
+average over worlds. Fixed before any result."""
+
+GAMMA = 1.0
+"""Of RMIA. Any other value would order the users the same way, up to the ends."""
+
 ACCEPTS = (
-    "the lower bound on the true positive rate at 1% false positives is at most what the claim "
-    "allows"
+    "at the threshold that 1% of the non-members exceed, the Clopper–Pearson lower bound on the "
+    "true positive rate is at most 1 − f at the upper bound on the false positive rate, each at α/2"
 )
 GATES = {
     f"membership.{attack}": f"{words}: {ACCEPTS}"
     for attack, words in (
         ("loss", "users with the smallest training loss"),
         ("calibrated_loss", "users whose loss fell most below the untrained adapter's"),
-        ("rmia", "users that dominate the others by likelihood ratio (offline RMIA)"),
+        (
+            "rmia",
+            "users that dominate the others by likelihood ratio (offline RMIA, "
+            f"γ = {GAMMA:g}, a = {OFFLINE_A:g})",
+        ),
     )
 }
-OFFLINE_A = 1.0
-"""p̄ = p_out: a user's mean likelihood hardly moves, so a reference without the user is the
-average over worlds. Fixed before any result."""
+"""The statistics, thresholds and constants stand in the audit log before anything is scored."""
 
 _MOST_LOSS = 700.0  # e^-700 is still a float
-
-Losses = Callable[[ReleasedModel, Sequence[Unit]], Floats]
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def audit_members(
     reference, reference_others = _likelihood(np.array(out)), _likelihood(np.array(out_others))
 
     def rmia(likely: Floats, likely_out: Floats) -> Floats:
-        return rmia_scores(likely, likely_out, likely_others, reference_others, OFFLINE_A)
+        return rmia_scores(likely, likely_out, likely_others, reference_others, OFFLINE_A, GAMMA)
 
     scores = {
         "loss": (loss_scores(members), loss_scores(others)),
@@ -105,7 +112,7 @@ def audit_members(
             calibrated_scores(members, base_members),
             calibrated_scores(others, base_others),
         ),
-        # The others stand as the population, too: a shift of one rank, the same for all.
+        # The others stand as the population, too.
         "rmia": (rmia(_likelihood(members), reference), rmia(likely_others, reference_others)),
     }
     found = []
