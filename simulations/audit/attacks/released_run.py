@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from common.accounting import epsilon
+from common.config import DataConfig
 from common.errors import DataError, PrivacyError
 from common.interactions import Dataset
 from common.privacy_events import event_from_dict
 from common.run_folder import RunFolder
+from simulations.audit.attacks.attribute_inference import ATTRIBUTE, infer_gender, listed_users
 from simulations.audit.attacks.membership_attacks import GATES, People, References, audit_members
 from simulations.audit.attacks.references import UNTRAINED, reference_models
 from simulations.audit.attacks.released_model import ReleasedModel, training_units
@@ -16,7 +18,9 @@ from simulations.audit.guarantee import own_releases
 from simulations.audit.one_run.trade_off import TradeOff, claimed_trade_off
 from simulations.audit.reporting import claim_record
 from simulations.datasets import load_population
+from simulations.evaluation.full_ranking import Scorer
 from simulations.held_out_users import held_out, participants
+from simulations.run_scorer import scorer_of
 from simulations.run_statistics import run_statistics
 
 REMEDY = "--set data.held_out_users=0.5"
@@ -84,9 +88,12 @@ def _attacked(
 ) -> tuple[Finding, ...]:
     config = evidence.config
     folder = RunFolder.open(evidence.path)
+    statistics = run_statistics(folder)
     target = ReleasedModel(
-        config, insiders.catalogue, folder.read_adapter()[0], run_statistics(folder).item_prior
+        config, insiders.catalogue, folder.read_adapter()[0], statistics.item_prior
     )
+    scorer = scorer_of(target.loaded(), target.adapter, statistics)
+    gender = _gender(scorer, insiders, outsiders, config.data, seed)
     people = People(training_units(config, insiders), training_units(config, outsiders))
     if len(people.others) < len(outsiders.users.user_ids):
         # A time cut leaves users without a training part, so places would not fit.
@@ -100,7 +107,20 @@ def _attacked(
             seconds_left=seconds_left - SECONDS,
             seed=seed,
         )
-    return audit_members(target, people, references, user_claim(evidence), alpha)
+    return (*audit_members(target, people, references, user_claim(evidence), alpha), *gender)
+
+
+def _gender(
+    scorer: Scorer, insiders: Dataset, outsiders: Dataset, data: DataConfig, seed: int
+) -> tuple[Finding, ...]:
+    """What lists tell of genders, where they are known; before another model is loaded."""
+    if ATTRIBUTE not in insiders.users.attributes:
+        return ()
+    try:
+        members, others = (listed_users(scorer, each, data) for each in (insiders, outsiders))
+    except DataError:  # after a cut in time there may be nobody to show a list to
+        return ()
+    return (infer_gender(members, others, len(insiders.catalogue), seed),)
 
 
 def _obstacle(evidence: Evidence) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,9 +15,14 @@ from common.config import RunConfig
 from common.errors import PrivacyError
 from common.initial_adapter import initial_adapter
 from common.randomness import seeded_source
-from simulations.audit.attacks import membership_attacks, positive_control, released_run
+from simulations.audit.attacks import (
+    control_results,
+    membership_attacks,
+    positive_control,
+    released_run,
+)
 from simulations.audit.attacks.membership_attacks import People, References, audit_members
-from simulations.audit.attacks.positive_control import gaussian_claim
+from simulations.audit.attacks.positive_control import ControlOutcome, gaussian_claim
 from simulations.audit.attacks.positive_control import positive_control as control
 from simulations.audit.attacks.reconstruction import item_scores, judge
 from simulations.audit.attacks.references import UNTRAINED, reference_models
@@ -80,6 +86,7 @@ def test_an_update_towards_an_item_names_it() -> None:
     assert np.delete(scores, 7).max() < 0
 
 
+@pytest.mark.slow
 def test_an_exact_update_names_a_users_items_and_a_noised_one_does_not() -> None:
     units = training_units(config(), DATA)[:12]
     exact = positive_control.reconstructed(config(), DATA, units)
@@ -192,10 +199,50 @@ def test_a_run_that_kept_users_out_is_attacked(tmp_path: Path, fedrec: Command) 
     assert code == 0, err
     evidence = read_evidence(Path(name))
     found = released_run.audit_attacks(evidence, alpha=0.01, seconds_left=1e4, seed=0)
-    assert [each.statistic["members"] for each in found] == [30, 30, 30]
-    assert [each.statistic["others"] for each in found] == [30, 30, 15]
-    assert found[2].statistic["references"] == 4
-    assert "unsupported" in found[0].reason
+    gates = [each for each in found if each.gate]
+    assert [each.statistic["members"] for each in gates] == [30, 30, 30]
+    assert [each.statistic["others"] for each in gates] == [30, 30, 15]
+    assert gates[2].statistic["references"] == 4
+    assert "unsupported" in gates[0].reason
+    assert [each.name for each in found if not each.gate] == ["inference.gender"]
+
+
+def outcome(name: str, caught: bool, should: bool) -> ControlOutcome:
+    figures = {"auc": 0.75, "auc_low": 0.5, "auc_high": 1.0, "tpr_at_1_percent": "unsupported"}
+    return ControlOutcome(name, caught, should, "because", figures)
+
+
+def test_a_control_that_is_not_caught_is_an_error(
+    fedrec: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missed_at_two(seed: int) -> tuple[ControlOutcome, ...]:
+        return (outcome("membership.loss", seed != 2, True), outcome("local", False, False))
+
+    monkeypatch.setattr(control_results, "positive_control", missed_at_two)
+    arguments = ("audit", "positive-control", "--seed", "1")
+    assert fedrec(*arguments)[0] == 0
+    code, out, err = fedrec(*arguments, "--seed", "2", "--out", str(tmp_path / "made"))
+    assert code == 2
+    assert "seed 2, membership.loss: because (1 in all)" in " ".join(err.split())
+    assert out.count("WRONG") == 1
+    page = (tmp_path / "made" / "positive-control.md").read_text()
+    assert "| 1 | membership.loss | 0.750 [0.500, 1.000] | unsupported |  | yes |" in page
+    assert "| 2 | membership.loss | 0.750 [0.500, 1.000] | unsupported |  | **NO** |" in page
+    content = json.loads((tmp_path / "made" / "positive-control.json").read_text())
+    assert [each["seed"] for each in content["controls"]] == [1, 2]
+
+
+def test_the_committed_controls_are_as_they_should_be() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "audit"
+    controls = json.loads((folder / "positive-control.json").read_text())["controls"]
+    assert len(controls) >= 3
+    for each in controls:
+        fate = {one["name"]: (one["caught"], one["should"]) for one in each["outcomes"]}
+        assert {name for name, (_, should) in fate.items() if should} == {
+            *membership_attacks.GATES,
+            "reconstruction.exact_update",
+        }
+        assert all(caught is should for caught, should in fate.values())
 
 
 @pytest.mark.slow
