@@ -97,6 +97,8 @@ def markdown(results: Sequence[ControlResult], version: str, source: str) -> str
         "|---|---|---|---|---|---|",
     ]
     lines += [_row(each.seed, outcome) for each in results for outcome in each.outcomes]
+    lines += ["", "| attack | AUC over seeds: mean (least to most) |", "|---|---|"]
+    lines += [_summary(place, results) for place in range(len(results[0].outcomes))]
     spent = ", ".join(f"{each.cpu_seconds:.0f}" for each in results)
     lines += ["", f"CPU seconds for each seed: {spent}. Popularity alone: the AUC that a user's"]
     lines += ["items have when items are ordered by the public popularity, without any update."]
@@ -118,6 +120,13 @@ def _row(seed: int, outcome: ControlOutcome) -> str:
         "yes" if outcome.as_it_should_be else "**NO**",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _summary(place: int, results: Sequence[ControlResult]) -> str:
+    outcomes = [each.outcomes[place] for each in results]
+    areas = [float(each.statistic["auc"] or 0.0) for each in outcomes]
+    mean = sum(areas) / len(areas)
+    return f"| {outcomes[0].name} | {mean:.3f} ({min(areas):.3f} to {max(areas):.3f}) |"
 
 
 def _number(value: float | int | str | None) -> str:

@@ -208,7 +208,12 @@ def test_a_run_that_kept_users_out_is_attacked(tmp_path: Path, fedrec: Command) 
 
 
 def outcome(name: str, caught: bool, should: bool) -> ControlOutcome:
-    figures = {"auc": 0.75, "auc_low": 0.5, "auc_high": 1.0, "tpr_at_1_percent": "unsupported"}
+    figures = {
+        "auc": 0.5 + caught / 4,
+        "auc_low": 0.5,
+        "auc_high": 1.0,
+        "tpr_at_1_percent": "unsupported",
+    }
     return ControlOutcome(name, caught, should, "because", figures)
 
 
@@ -227,7 +232,8 @@ def test_a_control_that_is_not_caught_is_an_error(
     assert out.count("WRONG") == 1
     page = (tmp_path / "made" / "positive-control.md").read_text()
     assert "| 1 | membership.loss | 0.750 [0.500, 1.000] | unsupported |  | yes |" in page
-    assert "| 2 | membership.loss | 0.750 [0.500, 1.000] | unsupported |  | **NO** |" in page
+    assert "| 2 | membership.loss | 0.500 [0.500, 1.000] | unsupported |  | **NO** |" in page
+    assert "| membership.loss | 0.625 (0.500 to 0.750) |" in page
     content = json.loads((tmp_path / "made" / "positive-control.json").read_text())
     assert [each["seed"] for each in content["controls"]] == [1, 2]
 
