@@ -82,9 +82,13 @@ def distance_lower_bound(without: Floats, with_canary: Floats, alpha: float) -> 
             )
     cut, cut_in = len(without) // _HELD_OUT, len(with_canary) // _HELD_OUT
     threshold = float(np.median(without[:cut]) + np.median(with_canary[:cut_in])) / 2
-    alarms = upper_bound(int((without[cut:] > threshold).sum()), len(without) - cut, alpha / 2)
-    counted = len(with_canary) - cut_in
-    misses = upper_bound(int((with_canary[cut_in:] <= threshold).sum()), counted, alpha / 2)
+    return bound_at(threshold, without[cut:], with_canary[cut_in:], alpha)
+
+
+def bound_at(threshold: float, without: Floats, with_canary: Floats, alpha: float) -> StepBound:
+    """μ_lb at a threshold that these observations had no part in choosing."""
+    alarms = upper_bound(int((without > threshold).sum()), len(without), alpha / 2)
+    misses = upper_bound(int((with_canary <= threshold).sum()), len(with_canary), alpha / 2)
     return StepBound(threshold, alarms, misses, float(-ndtri(alarms) - ndtri(misses)))
 
 
