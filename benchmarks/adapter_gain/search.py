@@ -4,7 +4,8 @@ Run it by ``python -m benchmarks.adapter_gain.search [--out FOLDER] [--write PAG
 points of ``points.py`` that are not in FOLDER yet, and ranks validation's items alone: each user's
 second-last item, and a set of cold items that the test does not see. On each data set and at
 each ε the point with the largest gain is marked: the sum, over the three rankings, of LoRA's
-difference to its own start in halves of its interval's width. The rule was set before any run.
+difference to its own start in halves of its interval's width. The rule was
+written before any point but the first had been measured.
 """
 
 from __future__ import annotations
