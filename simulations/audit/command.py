@@ -87,6 +87,7 @@ def audit(
     from simulations.audit.auditor_key import load_auditor_key
     from simulations.audit.checks import chosen_checks
     from simulations.audit.evidence import read_evidence, read_pinned
+    from simulations.audit.run_canaries.gate import with_run_canaries
 
     chosen = chosen_checks(checks)
     folder = find_run(run).path
@@ -95,7 +96,7 @@ def audit(
     console = stderr_console()
     found = audit_run(
         evidence,
-        chosen,
+        with_run_canaries(chosen, evidence),
         minutes=budget_minutes,
         out=out or folder,
         key=load_auditor_key(),
