@@ -138,12 +138,12 @@ def simulate(
         raise ConfigError(["--jobs is for sweeps; give --sweep or --seeds with it"])
     else:
         path = find_scenario(scenario or DEFAULT_SCENARIO)
-        config = load_config(scenario=path, overrides=overrides or [])
         if audit:
-            from simulations.audit.run_canaries.audit_run import audit_overrides
+            from simulations.audit.run_canaries.audit_run import audit_config
 
-            given = [*(overrides or []), *audit_overrides(config)]
-            config = load_config(scenario=path, overrides=given)
+            config = audit_config(path, overrides or [])
+        else:
+            config = load_config(scenario=path, overrides=overrides or [])
         folder = RunFolder.create(new_run_path(run, path.stem))
         _one_run(config, folder, tracking, as_json=as_json, quiet=quiet)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from simulations.audit.finding import CheckName, Finding
 from simulations.audit.guarantee import Guarantee
 from simulations.audit.provenance import Provenance
-from simulations.audit.run_canaries.plan import CanaryPlan, CanarySecret
+from simulations.audit.run_canaries.plan import CanaryPlan, OpenedCanaries
 from simulations.report.interval_record import Record
 
 AUDIT_FILE, AUDIT_PAGE = "audit.json", "audit.html"
@@ -69,11 +69,11 @@ class Opening(Record):
 
     Attributes:
         seed: hex; its SHA-256 is the `seed_commitment`, and the draws of A3 to A5 follow from it.
-        canaries: seed and scores of an audit run's canaries, if they were opened.
+        canaries: seed of an audit run's canaries, and the guesses, if they were opened.
     """
 
     seed: Sha256
-    canaries: CanarySecret | None = None
+    canaries: OpenedCanaries | None = None
 
 
 class NotRun(Record):

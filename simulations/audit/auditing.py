@@ -37,6 +37,7 @@ from simulations.audit.page import audit_page
 from simulations.audit.provenance import provenance
 from simulations.audit.reporting import claim_record, reporting_items
 from simulations.audit.run_canaries.gate import RUN_CANARIES, opened
+from simulations.audit.run_canaries.plan import guesses_of
 from simulations.audit.same_run import config_sha256
 
 SUITE: dict[CheckName, str] = {
@@ -143,8 +144,9 @@ def _plan(
 
 def _opening(evidence: Evidence, checks: Sequence[Check], terms: Terms) -> Opening:
     """The audit's own seed, and the canaries' secret where a check looked at it."""
-    secret = opened(evidence) if RUN_CANARIES in checks else None
-    return Opening(seed=terms.seed.hex(), canaries=secret)
+    plan, secret = evidence.canaries, opened(evidence) if RUN_CANARIES in checks else None
+    guesses = guesses_of(plan, secret) if plan and secret else None
+    return Opening(seed=terms.seed.hex(), canaries=guesses)
 
 
 def _registered(evidence: Evidence, plan: PreRegistration) -> dict[str, object]:

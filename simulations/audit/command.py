@@ -19,7 +19,7 @@ from simulations.run_paths import find_run
 
 if TYPE_CHECKING:
     from simulations.audit.audit_file import AuditFile
-    from simulations.audit.verifying import Verified
+    from simulations.audit.verified import Verified
 
 DEFAULT = "run"
 EXAMPLES = (

@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from common.errors import EvidenceError
 from simulations.audit.audit_file import AuditFile
-from simulations.audit.one_run.guesses import guess
 from simulations.audit.run_canaries.gate import GATE
-from simulations.audit.run_canaries.plan import CanaryPlan, CanarySecret, check_opening, coins
+from simulations.audit.run_canaries.plan import CanaryPlan, OpenedCanaries, check_seed
 from simulations.audit.verified import Verified
 
 
@@ -23,8 +20,8 @@ def openings(path: Path, audit: AuditFile) -> list[Verified]:
         audit: what it says.
 
     Raises:
-        EvidenceError: the seed is another one than was committed to, or the coins and scores give
-            other counts than the findings state.
+        EvidenceError: the seed is another one than was committed to, or the coins give other counts
+            than the findings state.
     """
     if audit.opening is None:
         text = "the file is of a version that did not open its seed"
@@ -37,26 +34,27 @@ def openings(path: Path, audit: AuditFile) -> list[Verified]:
             "anything; get it from the auditor again"
         )
     found = [Verified("seed", holds=True, text="it is the one that was committed to")]
-    plan, secret = audit.pre_registration.canaries, audit.opening.canaries
+    plan, opened = audit.pre_registration.canaries, audit.opening.canaries
     if plan is not None:
-        found.append(_canaries(path, audit, plan, secret))
+        found.append(_canaries(path, audit, plan, opened))
     return found
 
 
 def _canaries(
-    path: Path, audit: AuditFile, plan: CanaryPlan, secret: CanarySecret | None
+    path: Path, audit: AuditFile, plan: CanaryPlan, opened: OpenedCanaries | None
 ) -> Verified:
-    if secret is None:
+    if opened is None:
         return Verified("canaries", holds=False, text="the run's canaries were not opened")
-    check_opening(plan, secret, plan.commitment, path)
-    included = coins(secret.seed, plan.canaries)
-    seen = guess(np.asarray(secret.scores), included, plan.guessed_in, plan.guessed_out)
-    for each in audit.findings:
-        stated = each.statistic.get("right")
-        if each.name.startswith(f"{GATE.name}.") and stated != seen.right:
-            raise EvidenceError(
-                f"tampered audit: {path}: {each.name} states {stated} right guesses, and the "
-                f"opened coins and scores give {seen.right}; get it from the auditor again"
-            )
-    text = f"coins tossed again from the committed seed: {seen.right} of {seen.made} guesses right"
+    check_seed(plan, opened.seed, plan.commitment, path)
+    right, made = opened.right(plan.canaries), plan.guessed_in + plan.guessed_out
+    stated = [
+        f.statistic.get("right") for f in audit.findings if f.name.startswith(f"{GATE.name}.")
+    ]
+    if opened.sha256() != plan.guesses_sha256 or any(each != right for each in stated):
+        raise EvidenceError(
+            f"tampered audit: {path}: the opened guesses are not those that were fixed before the "
+            f"coins were opened, or the findings miscount them ({right} are right); get it from "
+            "the auditor again"
+        )
+    text = f"coins tossed again from the committed seed: {right} of {made} guesses are right"
     return Verified("canaries", holds=True, text=text)

@@ -156,7 +156,7 @@ def _log(path: Path, content: Mapping[str, Any]) -> Verified:
             "auditor again"
         )
     own = lines[link["pre_registration"] - 1 : link["tree_size"]]
-    plan = own[0] if own else {"kind": "none"}
+    plan: dict[str, Any] = own[0] if own else {"kind": "none"}
     if (
         plan["kind"] != "pre_registration"
         or plan["content"]["plan"] != content["pre_registration"]

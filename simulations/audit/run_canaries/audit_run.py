@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from common.config import RunConfig
+from common.config_loading import load_config
 from common.context import ContextEncoder
 from common.errors import ConfigError
 from common.interactions import Dataset
@@ -15,30 +16,32 @@ from simulations.audit.run_canaries.plan import DEFAULT_CANARIES, CanarySecret, 
 from simulations.audit.run_canaries.scoring import Side, real_sides, scores, seen_sums
 from simulations.audit.run_canaries.weaving import canary_splits, made_up, weave
 
+_KEY = "evaluation.audit_canaries"
 
-def audit_overrides(config: RunConfig) -> list[str]:
-    """What ``--audit`` lays over the scenario, as ``--set`` takes it.
+
+def audit_config(scenario: Path, overrides: Sequence[str]) -> RunConfig:
+    """The configuration of an audit run: what ``--audit`` lays over scenario and overrides.
 
     No site is asked for metrics, for canaries would be among its users, and no companion runs;
     the lab's own table is over the real users.
 
     Raises:
-        ConfigError: the run would release metrics, and its ε pays for them.
+        ConfigError: a fault of the configuration, or the run would release metrics, and its ε
+            pays for them.
     """
-    evaluation = config.evaluation
-    if evaluation.metrics == "private":
+    asked = load_config(scenario=scenario, overrides=[*overrides, f"{_KEY}=0"])
+    if asked.evaluation.metrics == "private":
         raise ConfigError(
             [
                 "evaluation.metrics=private in an audit run: canaries would be in the released "
                 "metrics; set evaluation.metrics=none, and mind that ε is shared out otherwise then"
             ]
         )
-    canaries = evaluation.audit_canaries or DEFAULT_CANARIES
-    return [
-        f"evaluation.audit_canaries={canaries}",
-        "evaluation.metrics=none",
-        "evaluation.companions=",
-    ]
+    laid = [*overrides, "evaluation.metrics=none", "evaluation.companions="]
+    config = load_config(scenario=scenario, overrides=laid)
+    if config.evaluation.audit_canaries:
+        return config
+    return load_config(scenario=scenario, overrides=[*laid, f"{_KEY}={DEFAULT_CANARIES}"])
 
 
 def committed(config: RunConfig, folder: RunFolder) -> tuple[RunConfig, CanarySecret | None]:

@@ -8,12 +8,12 @@ from common.privacy_events import PrivacyEvent, event_from_dict
 from simulations.audit.accounting import no_claim
 from simulations.audit.check import Check, Gate, Terms
 from simulations.audit.evidence import Evidence
-from simulations.audit.finding import Finding
+from simulations.audit.finding import Finding, View
 from simulations.audit.guarantee import own_releases
 from simulations.audit.one_run.canary_audit import CanaryEvidence, audit_canaries
 from simulations.audit.run_canaries.plan import CanaryPlan, CanarySecret, coins, open_secret
 
-VIEW = "the securely aggregated rounds"
+VIEW: View = "the securely aggregated rounds"
 GATE = Gate(
     "run_canaries",
     "guesses about the made-up users in the run itself fit the claim, by both bounds",

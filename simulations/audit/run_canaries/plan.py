@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -32,6 +32,7 @@ DEFAULT_CANARIES = 1000
 SCORE = "ridge estimate of each coin from all noised sums, the real users' part taken out"
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
 _PLANNED_ALPHA = 0.005
+_LATER = {"commitment", "scores_sha256", "guesses_sha256"}
 _DOMAIN = b"fedrec canaries 1\n"
 Sha256 = str
 T = TypeVar("T", bound=Record)
@@ -46,6 +47,7 @@ class CanaryPlan(Record):
         score: what canaries are ranked by.
         commitment: SHA-256 over the secret seed and the fields above.
         scores_sha256: of the scores, in the canaries' order; None until the run is over.
+        guesses_sha256: of the guesses that follow from them; None until then, too.
     """
 
     schema_version: Literal[1] = 1
@@ -55,14 +57,42 @@ class CanaryPlan(Record):
     score: str
     commitment: Sha256
     scores_sha256: Sha256 | None = None
+    guesses_sha256: Sha256 | None = None
 
 
 class CanarySecret(Record):
-    """The lab's side: the seed of coins and histories, and the scores once there are any."""
+    """The lab's side: the seed of coins and histories, and the scores once there are any.
+
+    Scores are made from the real users' exact sums, and no ε covers them: they are never opened.
+    """
 
     schema_version: Literal[1] = 1
     seed: str = Field(pattern="^[0-9a-f]{64}$")
     scores: tuple[float, ...] = ()
+
+
+class OpenedCanaries(Record):
+    """What an audit opens: enough to count again, and no score.
+
+    Attributes:
+        seed: hex; coins and histories follow from it.
+        guessed_in, guessed_out: places of the canaries that were guessed to be in, and out.
+    """
+
+    seed: str = Field(pattern="^[0-9a-f]{64}$")
+    guessed_in: tuple[int, ...]
+    guessed_out: tuple[int, ...]
+
+    def right(self, canaries: int) -> int:
+        """How many guesses were right, by the coins tossed again."""
+        included = coins(self.seed, canaries)
+        return int(
+            included[list(self.guessed_in)].sum() + (~included[list(self.guessed_out)]).sum()
+        )
+
+    def sha256(self) -> Sha256:
+        """The hash of the guesses."""
+        return _hash([list(self.guessed_in), list(self.guessed_out)])
 
 
 def begin(path: Path, config: RunConfig) -> tuple[RunConfig, CanarySecret]:
@@ -109,21 +139,34 @@ def planned_guesses(canaries: int, config: RunConfig) -> int:
 
 def commitment(plan: CanaryPlan, seed: str) -> Sha256:
     """The hash that binds seed and plan."""
-    fields = plan.model_dump(mode="json", exclude={"commitment", "scores_sha256"})
+    fields = plan.model_dump(mode="json", exclude=_LATER)
     content = canonical_json({"seed": seed, **fields}).encode("utf-8")
     return hashlib.sha256(_DOMAIN + content).hexdigest()
 
 
-def scores_sha256(scores: tuple[float, ...]) -> Sha256:
-    """The hash of the scores."""
-    return hashlib.sha256(json.dumps(list(scores)).encode()).hexdigest()
+def guesses_of(plan: CanaryPlan, secret: CanarySecret) -> OpenedCanaries:
+    """The guesses that plan and scores leave no choice about; as `one_run.guesses.guess`."""
+    order = np.argsort(-np.asarray(secret.scores), kind="stable").tolist()
+    return OpenedCanaries(
+        seed=secret.seed,
+        guessed_in=tuple(order[: plan.guessed_in]),
+        guessed_out=tuple(order[len(order) - plan.guessed_out :]),
+    )
+
+
+def _hash(values: list[Any]) -> Sha256:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def end(path: Path, secret: CanarySecret, scores: tuple[float, ...]) -> None:
     """Puts the scores beside the seed, and their hash into the plan."""
-    plan = read_plan(path)
-    write_secret(path, secret.model_copy(update={"scores": scores}))
-    done = plan.model_copy(update={"scores_sha256": scores_sha256(scores)})
+    plan, scored = read_plan(path), secret.model_copy(update={"scores": scores})
+    write_secret(path, scored)
+    hashes = {
+        "scores_sha256": _hash(list(scores)),
+        "guesses_sha256": guesses_of(plan, scored).sha256(),
+    }
+    done = plan.model_copy(update=hashes)
     write_json(path / PLAN_FILE, done.model_dump(mode="json"))
 
 
@@ -173,27 +216,29 @@ def open_secret(path: Path, plan: CanaryPlan, committed: Sha256) -> CanarySecret
     if os.name == "posix" and mode & 0o077:
         raise EvidenceError(f"the canaries' secret {file} may be read by others; chmod 600 {file}")
     secret = _parsed(CanarySecret, file)
-    check_opening(plan, secret, committed, file)
+    check_seed(plan, secret.seed, committed, file)
+    is_same = not secret.scores or (
+        plan.scores_sha256 == _hash(list(secret.scores))
+        and plan.guesses_sha256 == guesses_of(plan, secret).sha256()
+    )
+    if not is_same:
+        raise EvidenceError(
+            f"tampered evidence: {file}: the canaries' scores are not those of the run's end; "
+            "restore the run's folder"
+        )
     return secret if secret.scores else None
 
 
-def check_opening(
-    plan: CanaryPlan, secret: CanarySecret, committed: Sha256, where: Path | str
-) -> None:
-    """Hold an opened secret against plan and commitment.
+def check_seed(plan: CanaryPlan, seed: str, committed: Sha256, where: Path) -> None:
+    """Hold an opened seed against plan and commitment.
 
     Raises:
         EvidenceError: they differ.
     """
-    if not committed == plan.commitment == commitment(plan, secret.seed):
+    if not committed == plan.commitment == commitment(plan, seed):
         raise EvidenceError(
             f"tampered evidence: {where}: seed and plan of the canaries are not those that the run "
             "committed to before its first round; restore the run's folder"
-        )
-    if secret.scores and scores_sha256(secret.scores) != plan.scores_sha256:
-        raise EvidenceError(
-            f"tampered evidence: {where}: the canaries' scores are not those of the run's end; "
-            "restore the run's folder"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ _JOBS = 64  # canaries whose gradients are computed together
 _COIN_VARIANCE = 0.25
 _LEAST_VARIANCE = 1e-9
 
-Matrix = csr_array | npt.NDArray[np.float32]
+Matrix: TypeAlias = Any  # float32 [m, d], or scipy's sparse array, which has no type
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,6 @@ _SUMS: dict[str, type[_Popularity]] = {
 }
 
 
-def _rows(row: Callable[[int], Floats], side: Side) -> csr_array:
+def _rows(row: Callable[[int], Floats], side: Side) -> Matrix:
     rows = [csr_array(row(at)[None, :]) for at in range(len(side.units))]
     return vstack(rows, format="csr")

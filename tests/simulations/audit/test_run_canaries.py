@@ -14,13 +14,14 @@ import pytest
 
 import client.site_sums
 from common.config import DataConfig, RunConfig
+from common.config_loading import load_config
 from common.errors import ConfigError, EvidenceError
 from common.flat_adapter import Floats
 from common.randomness import RandomSource
 from common.secagg.modular import from_signed
 from common.secagg.quantisation import QuantisationPlan, quantise
 from common.site_folder import SiteManifest, read_manifest, site_name
-from simulations.audit.run_canaries.audit_run import audit_overrides
+from simulations.audit.run_canaries.audit_run import audit_config
 from simulations.audit.run_canaries.plan import (
     begin,
     coins,
@@ -32,13 +33,14 @@ from simulations.audit.run_canaries.plan import (
 from simulations.audit.run_canaries.scoring import Seen, scores
 from simulations.audit.run_canaries.weaving import PREFIX, made_up, weave
 from simulations.partition import write_site_folders
+from simulations.scenario_files import find_scenario
 from simulations.synthetic import synthetic_dataset
 from tests.own_process import Command
 
 SEED = "5e" * 32
 
 
-def audit_config(canaries: int, target_epsilon: float = 1.0) -> RunConfig:
+def config_of(canaries: int, target_epsilon: float = 1.0) -> RunConfig:
     return RunConfig.model_validate(
         {
             "data": {"dataset": "synthetic", "sites": 3},
@@ -56,7 +58,7 @@ def test_the_coins_are_fair_and_anyone_can_toss_them_again() -> None:
 
 
 def test_a_declared_size_does_not_depend_on_the_coins(tmp_path: Path) -> None:
-    dataset, config = synthetic_dataset(), audit_config(30)
+    dataset, config = synthetic_dataset(), config_of(30)
     made = made_up(dataset, SEED, 30)
     seen = []
     for name, bits in (("all", np.ones(30, bool)), ("none", np.zeros(30, bool))):
@@ -76,7 +78,7 @@ def test_a_declared_size_does_not_depend_on_the_coins(tmp_path: Path) -> None:
 
 
 def test_the_secret_is_bound_and_for_its_owner_alone(tmp_path: Path) -> None:
-    config, secret = begin(tmp_path, audit_config(50))
+    config, secret = begin(tmp_path, config_of(50))
     committed, file = config.evaluation.audit_commitment, tmp_path / "canaries-secret.json"
     assert os.stat(file).st_mode & 0o777 == 0o600
     assert secret.seed not in (tmp_path / "canaries.json").read_text()
@@ -100,8 +102,8 @@ def test_the_secret_is_bound_and_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_weak_claim_takes_more_guesses() -> None:
-    assert planned_guesses(400, audit_config(400)) == 40
-    assert planned_guesses(400, audit_config(400, 8.0)) == 200
+    assert planned_guesses(400, config_of(400)) == 40
+    assert planned_guesses(400, config_of(400, 8.0)) == 200
 
 
 def test_scores_are_those_of_the_coins_as_far_as_the_noise_lets_them() -> None:
@@ -122,10 +124,16 @@ def test_scores_are_those_of_the_coins_as_far_as_the_noise_lets_them() -> None:
 
 
 def test_an_audit_run_takes_no_metrics_that_would_have_canaries_in() -> None:
-    assert "evaluation.metrics=none" in audit_overrides(RunConfig())
-    released = RunConfig.model_validate({"evaluation": {"metrics": "private"}})
+    demo = find_scenario("demo")
+    asked = audit_config(demo, []).evaluation
+    assert (asked.audit_canaries, asked.metrics, asked.companions) == (1000, "none", "")
+    assert audit_config(demo, ["evaluation.audit_canaries=7"]).evaluation.audit_canaries == 7
     with pytest.raises(ConfigError, match=r"evaluation\.metrics=private in an audit run"):
-        audit_overrides(released)
+        audit_config(demo, ["evaluation.metrics=private"])
+    with pytest.raises(ConfigError, match=r"needs privacy\.mode=distributed or central"):
+        audit_config(find_scenario("local"), [])
+    with pytest.raises(ConfigError, match=r"evaluation\.metrics must be 'none' in an audit run"):
+        load_config(scenario=demo, overrides=["evaluation.audit_canaries=7"])
 
 
 OPTIONS = (
@@ -163,7 +171,7 @@ def test_the_canaries_of_a_correct_run_stay_hidden_and_the_run_says_what_it_is(
         assert "Audit run: about half of 300 made-up users" in (run / name).read_text()
     assert "audit_canaries = 300" in (run / "config.toml").read_text()
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["rows"][0]["overall"]["users"] == 60  # the real ones alone
+    assert metrics["rows"][0]["users"] == 60  # the real ones alone
 
     code, out, _ = fedrec("audit", "verify", str(run / "audit.json"))
     assert code == 0
