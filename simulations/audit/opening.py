@@ -47,9 +47,8 @@ def _canaries(
         return Verified("canaries", holds=False, text="the run's canaries were not opened")
     check_seed(plan, opened.seed, plan.commitment, path)
     right, made = opened.right(plan.canaries), plan.guessed_in + plan.guessed_out
-    stated = [
-        f.statistic.get("right") for f in audit.findings if f.name.startswith(f"{GATE.name}.")
-    ]
+    own = [each for each in audit.findings if each.name.startswith(f"{GATE.name}.")]
+    stated = [each.statistic.get("right") for each in own]
     if opened.sha256() != plan.guesses_sha256 or any(each != right for each in stated):
         raise EvidenceError(
             f"tampered audit: {path}: the opened guesses are not those that were fixed before the "

@@ -86,9 +86,8 @@ class OpenedCanaries(Record):
     def right(self, canaries: int) -> int:
         """How many guesses were right, by the coins tossed again."""
         included = coins(self.seed, canaries)
-        return int(
-            included[list(self.guessed_in)].sum() + (~included[list(self.guessed_out)]).sum()
-        )
+        right_in, right_out = included[list(self.guessed_in)], ~included[list(self.guessed_out)]
+        return int(right_in.sum() + right_out.sum())
 
     def sha256(self) -> Sha256:
         """The hash of the guesses."""
