@@ -177,10 +177,8 @@ def test_the_canaries_of_a_correct_run_stay_hidden_and_the_run_says_what_it_is(
     assert code == 0
     assert "seed: holds" in out
     assert "canaries: holds: coins tossed again" in out
-    with (run / "report.html").open("a") as page:
-        page.write("<!-- drawn again -->")
-    code, _, err = fedrec("audit", "verify", str(run / "audit.json"))
-    assert (code, "if `fedrec report` drew it again" in err) == (2, True)
+    scores = json.loads((run / "canaries-secret.json").read_text())["scores"]
+    assert str(scores[0]) not in (run / "audit.json").read_text()
 
 
 @pytest.mark.slow
