@@ -35,6 +35,13 @@ class DataConfig(Section):
     )
     min_interactions: int = Field(3, ge=3, description="users with fewer are counted and left out")
     seed: int = Field(0, ge=0, description="seeds tie-breaks and the partition, never noise")
+    held_out_users: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="share of users that a simulation keeps out of all sites, for the audit's "
+        "attacks on membership",
+    )
     sites: int = Field(10, ge=1, description="number of disjoint sites")
     partition: Literal["equal", "dirichlet", "size_skewed"] = "equal"
     partition_by: str = Field("genre", description="dirichlet: genre, or a user attribute")

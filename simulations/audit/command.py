@@ -13,7 +13,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from common.command_line import stderr_console
-from common.errors import ClaimRefuted
+from common.errors import ClaimRefuted, PrivacyError
 from simulations.command_options import AsJson, Quiet
 from simulations.run_paths import find_run
 
@@ -26,7 +26,8 @@ EXAMPLES = (
     "Examples:\n\n"
     "fedrec audit demo-20260101T120000Z-1a2b\n\n"
     "fedrec audit runs/NAME --checks A1,A7 --budget-minutes 5\n\n"
-    "fedrec audit verify runs/NAME/audit.json --key auditor.pub"
+    "fedrec audit verify runs/NAME/audit.json --key auditor.pub\n\n"
+    "fedrec audit positive-control"
 )
 
 
@@ -113,6 +114,41 @@ def audit(
             f"the audit refuted the claim of {found.run}: {failed[0].name}: {failed[0].reason} "
             f"({len(failed)} of {len(found.findings)} attempts succeed); do not rely on the claim, "
             f"see {place}"
+        )
+
+
+@audit_app.command("positive-control")
+def positive_control_command(
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Of the made-up people and their sites; may be given many times. Default: 0.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Gets positive-control.json and positive-control.md."),
+    ] = None,
+) -> None:
+    """Attack a federation that leaks on purpose: attacks that find nothing there prove nothing.
+
+    Exit code 2 where an attack does not find what is there.
+    """
+    from simulations.audit.attacks.control_results import controls
+
+    results = controls(seed or [0], out, lambda line: print(line, flush=True))
+    wrong = [
+        (each.seed, outcome)
+        for each in results
+        for outcome in each.outcomes
+        if not outcome.as_it_should_be
+    ]
+    if wrong:
+        at, first = wrong[0]
+        raise PrivacyError(
+            f"the positive control failed: seed {at}, {first.name}: {first.reason} ({len(wrong)} "
+            "in all); rely on no attack of this build"
         )
 
 
