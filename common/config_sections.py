@@ -225,6 +225,18 @@ class EvaluationConfig(Section):
     exposure_penalty: float = Field(
         0.0, ge=0, description="fairness tables: re-ranking against popularity; 0: no such row"
     )
+    audit_canaries: int = Field(
+        0,
+        ge=0,
+        le=20_000,
+        description="audit run (fedrec simulate --audit): made-up users, each in by a coin; "
+        "simulated sites only",
+    )
+    audit_commitment: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="audit run: SHA-256 that binds the canaries' secret; set by the run",
+    )
 
 
 class EngineConfig(Section):

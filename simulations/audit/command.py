@@ -19,7 +19,7 @@ from simulations.run_paths import find_run
 
 if TYPE_CHECKING:
     from simulations.audit.audit_file import AuditFile
-    from simulations.audit.verifying import Verified
+    from simulations.audit.verified import Verified
 
 DEFAULT = "run"
 EXAMPLES = (
@@ -88,6 +88,7 @@ def audit(
     from simulations.audit.auditor_key import load_auditor_key
     from simulations.audit.checks import chosen_checks
     from simulations.audit.evidence import read_evidence, read_pinned
+    from simulations.audit.run_canaries.gate import with_run_canaries
 
     chosen = chosen_checks(checks)
     folder = find_run(run).path
@@ -96,7 +97,7 @@ def audit(
     console = stderr_console()
     found = audit_run(
         evidence,
-        chosen,
+        with_run_canaries(chosen, evidence),
         minutes=budget_minutes,
         out=out or folder,
         key=load_auditor_key(),
