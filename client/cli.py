@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from client.source_cli import register
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
 from common.errors import LedgerError
@@ -34,6 +35,7 @@ ledger_app = typer.Typer(
     help="The lifelong record of what the site released and what that cost.", no_args_is_help=True
 )
 app.add_typer(ledger_app, name="ledger")
+register(app)
 
 Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
 AsJson = Annotated[

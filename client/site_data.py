@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +40,7 @@ class SiteData:
         users: The users' attributes; private.
         report: What the checks left out; private.
         declared_examples: Number of training examples that the site declares, if it does.
+        population: What the site's ledger is bound to where its users come and go.
     """
 
     site: str
@@ -49,6 +51,12 @@ class SiteData:
     users: Users
     report: CheckReport
     declared_examples: int | None = None
+    population: str | None = None
+
+    @property
+    def ledger_subject(self) -> Sequence[str]:
+        """Whom the ledger is bound to: the population, or else the very users that there are."""
+        return self.users.user_ids if self.population is None else (self.population,)
 
     def declared(self, unit: PrivacyUnit) -> int:
         """The public number of units of this sort, which sums are divided by.
@@ -105,6 +113,7 @@ def load_site(folder: Path) -> SiteData:
         users=dataset.users,
         report=dataset.report,
         declared_examples=manifest.declared_examples,
+        population=manifest.population,
     )
 
 
@@ -137,11 +146,12 @@ def _read_tables(folder: Path) -> tuple[SiteManifest, pa.Table, pa.Table | None]
             folder.mkdir(exist_ok=True)
         return manifest, *pool.tables(folder.name)
     if not folder.is_dir():
-        remedy = "make it with `fedrec data partition`"
+        remedy = "make it with `fedrec-site init`, or with `fedrec data partition`"
         raise DataError(f"{folder}: no such site folder; {remedy}")
     manifest = read_manifest(folder / MANIFEST_FILE, SiteManifest)
-    interactions = read_table(folder / INTERACTIONS_FILE)
-    users_file = folder / USERS_FILE
+    tables = folder / manifest.tables
+    interactions = read_table(tables / INTERACTIONS_FILE)
+    users_file = tables / USERS_FILE
     return manifest, interactions, read_table(users_file) if users_file.exists() else None
 
 

@@ -77,7 +77,7 @@ def ledger_of(folder: Path, data: SiteData, policy: SitePolicy) -> SiteLedger:
         )
     return site_ledger(
         folder,
-        data.users.user_ids,
+        data.ledger_subject,
         site=data.site,
         unit=policy.unit,
         is_simulated=data.simulated,
