@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from client.source.settings_file import SOURCE_FILE, read_name
 from common.atomic_files import file_errors
 from common.check_report import CheckReport
 from common.errors import DataError, PolicyRefusal
@@ -64,20 +65,29 @@ class SiteData:
         Raises:
             PolicyRefusal: The site declares none.
         """
-        if unit == "user":
-            return self.declared_units
-        if self.declared_examples is None:
-            raise PolicyRefusal(
-                f"privacy.unit=example needs a public number of examples, and site {self.site} "
-                f"declares none; set declared_examples in its {MANIFEST_FILE}"
-            )
-        return self.declared_examples
+        if unit == "example":
+            return declared_examples(self.site, self.declared_examples)
+        return self.declared_units
 
     def splits(self, split: str, seed: int, cut: TimeCut | None = None) -> list[UserSplit]:
         """The users' temporal hold-out; see `common.holdout.hold_out`."""
         return hold_out(
             self.interactions, self.catalogue, split=split, seed=seed, cut=cut, users=self.users
         )
+
+
+def declared_examples(site: str, declared: int | None) -> int:
+    """The public number of examples.
+
+    Raises:
+        PolicyRefusal: The site declares none.
+    """
+    if declared is None:
+        raise PolicyRefusal(
+            f"privacy.unit=example needs a public number of examples, and site {site} "
+            f"declares none; set declared_examples in its {MANIFEST_FILE}, or in its {SOURCE_FILE}"
+        )
+    return declared
 
 
 def load_site(folder: Path) -> SiteData:
@@ -127,14 +137,22 @@ def federation_catalogue(federation: Path) -> Catalogue:
 
 
 def declared_name(folder: Path) -> str:
-    """The public name of the site in `folder`; no data are read.
+    """The public name of the site in `folder`, also before its first refresh; no data are read.
 
     Raises:
         DataError: There is no such site.
+        ConfigError: Its ``source.toml`` has no name.
     """
-    return (
-        folder.name if pool_of(folder) else read_manifest(folder / MANIFEST_FILE, SiteManifest).site
-    )
+    if pool_of(folder):
+        return folder.name
+    if has_no_tables_yet(folder):
+        return read_name(folder)
+    return read_manifest(folder / MANIFEST_FILE, SiteManifest).site
+
+
+def has_no_tables_yet(folder: Path) -> bool:
+    """Whether the site was begun and its source was not read yet."""
+    return (folder / SOURCE_FILE).is_file() and not (folder / MANIFEST_FILE).exists()
 
 
 def _read_tables(folder: Path) -> tuple[SiteManifest, pa.Table, pa.Table | None]:

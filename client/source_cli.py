@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from common.command_line import stderr_console
 from common.errors import DataError, FedrecError
+
+if TYPE_CHECKING:
+    from client.source.preview import Preview
 
 Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
 AsJson = Annotated[
@@ -34,9 +37,6 @@ def init(
     source: Annotated[
         str, typer.Option(metavar="csv|parquet|sql", help="Where the site's data lie.")
     ] = "sql",
-    superlink: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="The coordinator's SuperLink.")
-    ] = "COORDINATOR:9092",
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="For the unit files. Default: SITE/systemd."),
@@ -48,7 +48,7 @@ def init(
     """Begin a site: keys, policy.toml, source.toml and unit files. Nothing is overwritten."""
     from client.begin_site import SitePlan, begin_site
 
-    plan = SitePlan(site, name, source, superlink, out, user, relay_user)
+    plan = SitePlan(site, name, source, out, user, relay_user)
     begun = begin_site(plan)
     if as_json:
         print(json.dumps(begun._asdict(), ensure_ascii=False, default=str))
@@ -76,6 +76,35 @@ def refresh(
     print("refreshed; restart the agent, so that it reads the new tables")
     for line in refreshed.lines() if not quiet else ():
         print(f"  - {line}")
+
+
+def previewed(site: Path) -> Preview | None:
+    """Ten rows of the site's source; None where it has no source of its own.
+
+    Raises:
+        FedrecError: what a refresh would stumble over.
+    """
+    from client.source.preview import preview_source
+    from client.source.settings_file import SOURCE_FILE
+
+    if not (site / SOURCE_FILE).is_file():
+        return None
+    with nothing_private(site), stderr_console().status("reading ten rows of the source"):
+        return preview_source(site)
+
+
+def first_refresh(site: Path) -> None:
+    """Read the source of a site that has no tables yet.
+
+    Raises:
+        FedrecError: the source cannot be used.
+    """
+    from client.site_data import has_no_tables_yet
+    from client.source.refresh import refresh_site
+
+    if has_no_tables_yet(site):
+        with nothing_private(site):
+            refresh_site(site)
 
 
 @contextmanager

@@ -38,6 +38,25 @@ def read_source(folder: Path) -> SourceSettings:
     return parse_source(document)
 
 
+def read_name(folder: Path) -> str:
+    """The site's name alone, also where the rest of ``source.toml`` is not filled in yet.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    try:
+        site = tomllib.loads((folder / SOURCE_FILE).read_text(encoding="utf-8")).get("site")
+    except OSError as error:
+        raise ConfigError([os_error_line(f"cannot read {SOURCE_FILE}", error)]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        fault = f"{SOURCE_FILE} is not valid TOML ({_place(error)}); correct it"
+        raise ConfigError([fault]) from None
+    name = site.get("name") if isinstance(site, dict) else None
+    if not isinstance(name, str) or not name:
+        raise ConfigError([f"site.name is missing; add it ({SOURCE_FILE})"])
+    return name
+
+
 def parse_source(document: Mapping[str, Any]) -> SourceSettings:
     """The settings in a TOML document.
 
