@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from client.source.places import casts, first_bad_cast, refuse
 from client.source.settings import Connection, InteractionsTable, ItemsTable, UsersTable
 from common.errors import DataError
 
+_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 BLOCK_BYTES = 1 << 22
 """Of text in memory at a time; no row may be longer."""
 
@@ -49,20 +51,19 @@ class CsvSource:
 
     def _header(self, part: str, path: Path) -> tuple[list[str], int]:
         """The columns' names, and how many lines the header takes."""
-        encoding = (
-            "utf-8-sig" if self._connection.encoding == "utf-8" else self._connection.encoding
-        )
-        with path.open(encoding=encoding, newline="") as file:
+        encoding = self._connection.encoding
+        marked = "utf-8-sig" if encoding == "utf-8" else encoding
+        with path.open(encoding=marked, errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, delimiter=self._connection.delimiter)
             try:
                 names = next(reader, [])
-            except UnicodeDecodeError:
-                raise DataError(
-                    f"{part}: its header is not {self._connection.encoding} text; save the file "
-                    "as UTF-8, or set source.encoding"
-                ) from None
             except csv.Error:
                 raise DataError(f"{part}: its header cannot be parsed; correct it") from None
+        if any("\ud800" <= char <= "\udfff" for name in names for char in name):
+            raise DataError(
+                f"{part}: its header is not {encoding} text; save the file as UTF-8, or set "
+                "source.encoding"
+            )
         if not any(name.strip() for name in names):
             raise DataError(f"{part}: its file has no header; the first line must name the columns")
         return names, reader.line_num
@@ -70,15 +71,6 @@ class CsvSource:
     def _blocks(
         self, part: str, path: Path, names: Sequence[str], lines: int, wanted: Sequence[str]
     ) -> Iterator[pa.RecordBatch]:
-        ragged: list[str] = []
-
-        def on_ragged(row: Any) -> str:
-            ragged.append(
-                f"row {row.number - lines} has {row.actual_columns} fields and the header "
-                f"{row.expected_columns}"
-            )
-            return "error"
-
         places = [f"{index}" for index in range(len(names))]  # a name may stand there twice
         by_name = {name: place for name, place in zip(names, places, strict=True)}
         try:
@@ -91,7 +83,6 @@ class CsvSource:
                     delimiter=self._connection.delimiter,
                     newlines_in_values=True,
                     ignore_empty_lines=len(names) > 1,
-                    invalid_row_handler=on_ragged,
                 ),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(places, pa.binary()),
@@ -102,8 +93,13 @@ class CsvSource:
             for batch in reader:
                 yield batch.rename_columns(list(wanted))
         except pa.ArrowInvalid as error:
+            ragged = _RAGGED.search(str(error))
             if ragged:
-                raise DataError(f"{part}: {ragged[0]}; correct that line") from None
+                row, expected, found = map(int, ragged.groups())
+                raise DataError(
+                    f"{part}: row {row - lines} has {found} fields and the header {expected}; "
+                    "correct that line, or a quote that is never closed"
+                ) from None
             if "Empty CSV file" in str(error):
                 return
             raise DataError(

@@ -77,7 +77,9 @@ def _from_numbers(batch: Batch, column: str, array: Any, clock: Clock) -> npt.ND
 
 def _looks_like_dates(array: Any) -> bool:
     """Whether no value at all is a number."""
-    numbers = pc.match_substring_regex(pc.utf8_trim_whitespace(array), r"^[0-9.+eE-]*$")
+    numbers = pc.match_substring_regex(
+        pc.utf8_trim_whitespace(array), r"^[+-]?[0-9]*[.]?[0-9]*([eE][+-]?[0-9]+)?$"
+    )
     return not pc.any(numbers).as_py()
 
 
@@ -102,7 +104,8 @@ def _from_text(batch: Batch, column: str, array: Any, clock: Clock) -> npt.NDArr
 
 def _iso(texts: Any, zone: str) -> Any:
     """ISO 8601, each with an offset or without; None where one is neither."""
-    texts = pc.replace_substring_regex(texts, r"([+-]\d\d)$", r"\1:00") if _short(texts) else texts
+    # An offset in hours alone is how PostgreSQL writes it.
+    texts = pc.replace_substring_regex(texts, r"(\d\d:\d\d[\d:.]*[+-]\d\d)$", r"\1:00")
     has_offset = pc.match_substring_regex(texts, _TIME_OFFSET)
     nothing = pa.scalar(None, pa.string())
     try:
@@ -112,11 +115,6 @@ def _iso(texts: Any, zone: str) -> Any:
         return None
     merged = pc.coalesce(aware, _in_zone(plain, zone).cast(pa.timestamp("us", "UTC")))
     return pc.floor_temporal(merged, unit="second").cast(pa.timestamp("s", "UTC"))
-
-
-def _short(texts: Any) -> bool:
-    """Whether an offset is given in hours alone, as PostgreSQL writes it."""
-    return bool(pc.any(pc.match_substring_regex(texts, r"\d\d:\d\d.*[+-]\d\d$")).as_py())
 
 
 def _pattern(form: str) -> Callable[[Any, str], Any]:
