@@ -56,7 +56,7 @@ def open_database(
             hide_parameters=True,
             connect_args={"connect_timeout": CONNECT_S, "client_encoding": "utf8", **_KEEPALIVE},
         )
-    with database_faults("source"), engine.connect() as connection:
+    with database_faults("source", connecting=True), engine.connect() as connection:
         yield Database(_in_snapshot(connection, settings.time_zone), settings, interactions)
 
 
@@ -160,13 +160,10 @@ def _in_snapshot(connection: Connection, zone: str) -> Connection:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN")
         return connection
-    from client.source.sql_values import keep_undecodable
-
     connection = connection.execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
     # So that times without a zone are compared in the source's own; what comes back is UTC.
     name = zone.replace("'", "")
     connection.exec_driver_sql(f"SET TIME ZONE '{name}'")
-    keep_undecodable(connection.connection.driver_connection)
     return connection

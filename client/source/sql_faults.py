@@ -54,8 +54,12 @@ _UNREACHED = (
 
 
 @contextmanager
-def database_faults(part: str) -> Iterator[None]:
+def database_faults(part: str, *, connecting: bool = False) -> Iterator[None]:
     """Turn what the database or its driver raises into one line without their words.
+
+    Args:
+        part: for the message.
+        connecting: whether the connection is still being made.
 
     Raises:
         DataError: says which sort of fault it was, and the remedy.
@@ -64,12 +68,12 @@ def database_faults(part: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, psycopg.Error, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        what, remedy = _words(cause)
+        what, remedy = _words(cause, _UNREACHED if connecting else _GONE)
         code = getattr(cause, "sqlstate", None) or type(cause).__name__
         raise DataError(f"{part}: {what} ({code}); {remedy}") from None
 
 
-def _words(error: BaseException) -> tuple[str, str]:
+def _words(error: BaseException, no_answer: tuple[str, str]) -> tuple[str, str]:
     state = getattr(error, "sqlstate", None)
     if state:
         for length in (5, 3, 2):
@@ -79,5 +83,5 @@ def _words(error: BaseException) -> tuple[str, str]:
         code = getattr(error, "sqlite_errorcode", None)
         return _SQLITE.get((code or 0) & 0xFF, ("the database cannot be read", "check its file"))
     if isinstance(error, psycopg.OperationalError):
-        return _UNREACHED if getattr(error, "pgconn", None) is None else _GONE
+        return no_answer
     return ("a value or a statement is not what the driver can read", "cast it in a query")

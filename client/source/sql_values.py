@@ -9,26 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
 
 from client.source.places import refuse
 
 _CAST = "correct it, or cast the column in a query"
-_TEXT_TYPES = ("text", "varchar", "bpchar", "name")
-
-
-class _Text(Loader):
-    """Text whose wrong bytes are kept, so that their row can be named."""
-
-    def load(self, data: Buffer) -> str:
-        return bytes(data).decode("utf-8", "surrogateescape")
-
-
-def keep_undecodable(connection: Any) -> None:
-    """Let a psycopg connection hand over text that is none, as surrogates."""
-    for name in _TEXT_TYPES:
-        connection.adapters.register_loader(name, _Text)
 
 
 def arrow_table(

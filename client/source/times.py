@@ -17,6 +17,7 @@ from common.errors import DataError
 
 _OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)$"
 _TIME_OFFSET = r"\d\d:\d\d.*" + _OFFSET
+_NUMBER = r"^[+-]?[0-9]*[.]?[0-9]*([eE][+-]?[0-9]+)?$"
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -77,9 +78,7 @@ def _from_numbers(batch: Batch, column: str, array: Any, clock: Clock) -> npt.ND
 
 def _looks_like_dates(array: Any) -> bool:
     """Whether no value at all is a number."""
-    numbers = pc.match_substring_regex(
-        pc.utf8_trim_whitespace(array), r"^[+-]?[0-9]*[.]?[0-9]*([eE][+-]?[0-9]+)?$"
-    )
+    numbers = pc.match_substring_regex(pc.utf8_trim_whitespace(array), _NUMBER)
     return not pc.any(numbers).as_py()
 
 

@@ -41,7 +41,7 @@ MOMENT = st.datetimes(datetime(1970, 1, 2), datetime(2033, 1, 1)).map(
 ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(moments=st.lists(MOMENT, min_size=1, max_size=5), zone=ZONES, other=ZONES)
 def test_times_in_every_form(moments: list[datetime], zone: str, other: str) -> None:
     seconds = [int(moment.timestamp()) for moment in moments]
@@ -160,7 +160,7 @@ def test_a_filter_that_cannot_compare() -> None:
 IDS = st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=20), max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(ids=IDS, key=st.binary(min_size=32, max_size=32))
 def test_pseudonyms_are_one_to_one_and_follow_the_key(ids: list[str], key: bytes) -> None:
     pseudonyms, other = Pseudonyms(key), Pseudonyms(bytes(32 - len(key)) + key[::-1] + b"x")

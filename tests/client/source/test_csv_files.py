@@ -37,7 +37,7 @@ def read(folder: Path, limit: int | None = None, **options: Any) -> list[list[st
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=ROWS, delimiter=st.sampled_from(",;\t|"), batch_rows=st.integers(1, 7))
 def test_any_text_comes_back(
