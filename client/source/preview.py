@@ -13,7 +13,7 @@ from client.source.catalogue import read_catalogue
 from client.source.places import Batch
 from client.source.pseudonyms import load_pseudonyms
 from client.source.reading import Source, SourceTable, open_source, read_batches
-from client.source.refresh import (
+from client.source.refresh_plan import (
     check_ledger,
     clock_of,
     current_manifest,

@@ -15,6 +15,7 @@ from client.source.filters import filtered
 from client.source.parquet_files import ParquetSource
 from client.source.places import Batch
 from client.source.settings import InteractionsTable, ItemsTable, SourceSettings, UsersTable
+from common.errors import ConfigError
 
 SourceTable = InteractionsTable | UsersTable | ItemsTable
 
@@ -47,7 +48,7 @@ def open_source(settings: SourceSettings, folder: Path) -> Iterator[Source]:
         folder: the site's, which relative paths begin at.
 
     Raises:
-        ConfigError: the password is not there.
+        ConfigError: the password is not there, or the libraries for databases are not.
         DataError: the source cannot be opened.
     """
     if settings.source.kind == "csv":
@@ -55,8 +56,12 @@ def open_source(settings: SourceSettings, folder: Path) -> Iterator[Source]:
     elif settings.source.kind == "parquet":
         yield ParquetSource(settings.source, folder)
     else:
-        from client.source.sql import open_database  # SQLAlchemy is an extra
-
+        try:
+            from client.source.sql import open_database
+        except ModuleNotFoundError:
+            raise ConfigError(
+                ["source.kind = sql needs SQLAlchemy and psycopg; pip install 'fedrec[sql]'"]
+            ) from None
         with open_database(settings.source, folder, settings.interactions) as database:
             yield database
 

@@ -26,7 +26,7 @@ def peak(folder: Path, rows: int) -> tuple[int, int]:
     with (folder / ORDERS).open("w") as file:
         file.write("customer,sku,at,stars,note\n")
         for n in range(rows):
-            user, item = n // 15, n % 15 + 7 * (n % 2)
+            user, item = n // 15, n % 15
             file.write(
                 f"canary-user-{user}@example.org,g{item},{FIRST + n},{n % 5 + 1},{'x' * 40}\n"
             )
