@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from scipy.stats import binom
+
 from common.calibration import calibrate_noise_multiplier
-from simulations.audit.finding import Finding
+from simulations.audit.finding import CheckName, Finding
 from simulations.audit.instrumented import bounded_step, canaries, one_step, sampler
 from simulations.audit.probes.case import Budget, ProbeCase, changed, tiny_case
 
@@ -19,6 +21,8 @@ EPSILON, DELTA = 1.0, 1e-5
 SAMPLE_RATE, STEPS = 0.05, 200
 ALPHA = 0.05
 RUNS, MOST_FAILURES = 200, 18
+SELF_TESTS = 50
+_TOO_MANY = 1e-3
 GATES = ("sampler", "step_distinguishing", "canaries.one_run", "canaries.f_dp", "step")
 _ROOMS = (sampler, one_step, canaries, bounded_step)
 
@@ -89,3 +93,47 @@ def _count(gate: str, runs: list[list[Finding]]) -> GateCount:
 
 def _belongs(finding: Finding, gate: str) -> bool:
     return finding.name == gate or finding.name.startswith(f"{gate}.")
+
+
+@dataclass(frozen=True)
+class AlarmCount:
+    """One check's false alarms over many self-tests of the build as it is.
+
+    Attributes:
+        check: of the suite.
+        name: of the finding.
+        runs: self-tests in which it was made.
+        failures: of them, those in which it failed.
+        rate: what it states, per run; 0: exact.
+    """
+
+    check: CheckName
+    name: str
+    runs: int
+    failures: int
+    rate: float
+
+    @property
+    def as_stated(self) -> bool:
+        """Whether so many failures, or more, have a probability of at least 1 in 1,000."""
+        return self.failures == 0 or bool(
+            binom.sf(self.failures - 1, self.runs, self.rate) >= _TOO_MANY
+        )
+
+
+def alarms(runs: Iterable[list[Finding]]) -> list[AlarmCount]:
+    """False alarms by finding, in the order in which they are made."""
+    by_name: dict[str, list[Finding]] = {}
+    for findings in runs:
+        for each in findings:
+            by_name.setdefault(each.name, []).append(each)
+    return [
+        AlarmCount(
+            check=each[0].check,
+            name=name,
+            runs=len(each),
+            failures=sum(one.refutes for one in each),
+            rate=max(one.alpha or 0.0 for one in each),
+        )
+        for name, each in by_name.items()
+    ]

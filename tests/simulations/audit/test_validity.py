@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binom
 
+from simulations.audit.finding import Finding, Verdict
 from simulations.audit.validity import (
     ALPHA,
     GATES,
     MOST_FAILURES,
     RUNS,
+    alarms,
     audited_once,
     correct_case,
     counted,
@@ -34,3 +36,27 @@ def test_a_few_correct_runs_stay_within_their_gates() -> None:
         assert (each.above or 0) <= 3, each
     assert counts[1].largest is not None
     assert counts[1].largest > 0.5  # the tight gate does see the canary
+
+
+def _finding(name: str, verdict: Verdict, alpha: float | None) -> Finding:
+    return Finding(
+        check="A3", name=name, view="the code", gate=True, verdict=verdict, reason="", alpha=alpha
+    )
+
+
+def test_false_alarms_are_held_against_each_check_s_own_rate() -> None:
+    verdicts: list[Verdict] = ["pass", "fail", *["pass"] * 48]
+    runs = [
+        [
+            _finding("drawn", each, 1e-5),
+            _finding("exact", "pass", None),
+            _finding("loose", each, 0.05),
+        ]
+        for each in verdicts
+    ]
+    drawn, exact, loose = alarms(runs)
+    assert (drawn.runs, drawn.failures, drawn.rate) == (50, 1, 1e-5)
+    assert not drawn.as_stated  # 50 · 1e-5 is less than 1 in 1,000
+    assert exact.as_stated
+    assert loose.as_stated
+    assert not alarms([[_finding("exact", "fail", None)]])[0].as_stated
