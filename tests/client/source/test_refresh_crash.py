@@ -13,6 +13,9 @@ from client.site_data import load_site
 from client.source.refresh import refresh_site
 from tests.site_sources import ORDERS, csv_site, orders, snapshot, tables_of, write_csv
 
+# Newer Pythons warn of a fork beside threads; the child uses none of them.
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+
 TOUCHES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "sqlite3.connect", "shutil.")
 """Events of Python's audit hooks: every time that files are touched."""
 
