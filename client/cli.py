@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from client.connect_commands import connect
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
 from common.errors import LedgerError
@@ -34,6 +35,9 @@ ledger_app = typer.Typer(
     help="The lifelong record of what the site released and what that cost.", no_args_is_help=True
 )
 app.add_typer(ledger_app, name="ledger")
+app.command(
+    epilog="Example: fedrec-site connect --site /srv/fedrec/site --superlink HOST:9092 --ca ca.crt"
+)(connect)
 
 Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
 AsJson = Annotated[
@@ -216,7 +220,7 @@ def code_hash(
     ] = None,
 ) -> None:
     """Print the hash of a bundle's code, for code_sha256 of policy.toml."""
-    from client.resident.bundle_hash import bundle_root, bundle_sha256, sign_bundle
+    from common.bundle_hash import bundle_root, bundle_sha256, sign_bundle
 
     root = bundle_root() if bundle is None else bundle
     print(bundle_sha256(root))

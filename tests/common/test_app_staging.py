@@ -10,10 +10,10 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 from flwr.common.config import get_fab_config, parse_config_args
 
+from common.app_staging import app_project, stage_app, write_run_config
 from common.config import ModelConfig, PrivacyConfig, RunConfig
 from common.config_loading import load_config
 from simulations.engines.flower import federation_config
-from simulations.engines.staging import app_project, stage_app, write_run_config
 
 # Flower 1.41 asks pathspec for its patterns by their old name.
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
