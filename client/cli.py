@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from client.adapter_commands import install_adapter, rollback_adapter
 from client.connect_commands import connect
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
@@ -38,6 +39,12 @@ app.add_typer(ledger_app, name="ledger")
 app.command(
     epilog="Example: fedrec-site connect --site /srv/fedrec/site --superlink HOST:9092 --ca ca.crt"
 )(connect)
+app.command("install-adapter", epilog="Example: fedrec-site install-adapter ./export --site .")(
+    install_adapter
+)
+app.command("rollback-adapter", epilog="Example: fedrec-site rollback-adapter --site .")(
+    rollback_adapter
+)
 
 Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
 AsJson = Annotated[

@@ -18,7 +18,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from client.connection import Connection, load_node_key
+from client.connection import Connection, load_node_key, read_connection
 from common.atomic_files import file_errors
 from common.errors import ConnectionFault
 
@@ -45,6 +45,12 @@ class Reached(NamedTuple):
 
     days_left: int
     skew_s: float
+
+
+def connection_lines(site: Path) -> list[str]:
+    """`check_connection` of the site in a folder; nothing where it has no connection yet."""
+    connection = read_connection(site)
+    return [] if connection is None else check_connection(connection)
 
 
 def check_connection(connection: Connection) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from client.connection_check import connection_lines
 from client.policy import SitePolicy
 from client.policy_file import POLICY_FILE
 from client.site_data import load_site
@@ -46,6 +47,7 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
         ConfigError: the mode needs peers and the policy pins none.
         DataError: the data cannot be used, or lack what `model.context` asks for.
         SelfTestError: the private step does not do what it claims here.
+        ConnectionFault: the site has a connection.toml, and cannot join.
     """
     data = load_site(folder)
     policy = policy_of(folder, config, is_simulated=data.simulated)
@@ -56,7 +58,8 @@ def check_site(folder: Path, config: RunConfig) -> SiteCheck:
         )
     data.declared(config.privacy.unit)
     check_attributes(ContextEncoder.of(config.model), data.users.attributes)
-    proven = prove_private_step(config, data.catalogue).lines() if config.is_private else []
+    proven = connection_lines(folder)
+    proven += prove_private_step(config, data.catalogue).lines() if config.is_private else []
     return SiteCheck(
         proven or ["nothing: privacy.mode=none makes no claim"],
         _would_leave(config, policy, len(data.catalogue)),

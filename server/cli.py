@@ -61,11 +61,13 @@ def init(
 ) -> None:
     """Make keys, certificates, units, the signed bundle and the run's configuration."""
     from common.config_loading import load_config
+    from server.certificates import check_host
     from server.deployment_files import start_text
     from server.server_folder import ServerFolder, ServerSettings
     from server.server_init import DEPLOYED, init_server
 
     own = _own_certificate(ca, certificate, key)
+    check_host(host)
     settings = ServerSettings(host=host, port=port, superlink_port=superlink_port, listen=listen)
     chosen = [*DEPLOYED, f"data.sites={sites}", *(overrides or [])]
     config = load_config(scenario=scenario, overrides=chosen)
@@ -101,6 +103,30 @@ def gate(folder: Annotated[Path, typer.Argument(help="What `init` made.")]) -> N
     from server.server_folder import ServerFolder
 
     serve_gate(ServerFolder(folder.absolute()))
+
+
+@app.command(epilog="Example: fedrec-server export runs/NAME --out ./export --key signing.key")
+def export(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new folder.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ed25519 key, 32 raw bytes: FOLDER/signing.key."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the adapter, head, model card and PRIVACY.md of a run, signed, to hand out."""
+    from server.export import export_run
+
+    manifest = export_run(run, out, key)
+    if as_json:
+        _print_json({"export": str(out), **manifest.model_dump(mode="json")})
+        return
+    print(f"export: {out} (run {manifest.run}, round {manifest.server_round})")
+    if manifest.signature:
+        print(f"signed by {manifest.signer}")
+    else:
+        print("not signed: no site will install it; give --key")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from common.bundle_hash import sign_bundle
 from common.config import RunConfig
 from common.errors import ConfigError, EvidenceError
 from common.key_file import load_key
-from server.certificates import check_chain, check_host, issue, make_authority
+from server.certificates import check_chain, issue, make_authority
 from server.deployment_files import LOOPBACK, compose_text, start_text, write_unit_texts
 from server.server_folder import CONNECTION, ServerFolder, ServerSettings
 
@@ -62,11 +62,10 @@ def init_server(
 
     Raises:
         ConfigError: the folder is in use.
-        CertificateError: host or certificate cannot be used.
+        CertificateError: the certificate cannot be used.
         RunFolderError: the file system refuses.
     """
     path = path.absolute()
-    check_host(settings.host)
     if own is not None:
         check_chain(own.certificate, own.key, own.ca, settings.host)
     with file_errors("make", path):

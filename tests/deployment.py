@@ -8,6 +8,7 @@ Whatever is started here is ended here.
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import secrets
 import shlex
@@ -21,22 +22,38 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from typer import Typer
+from typer.testing import CliRunner
+
+from client.cli import app as site_app
 from common.process_environment import QUIET_ENVIRONMENT
+from server.cli import app as server_app
 from server.deployment_files import GATE_UNIT, SUPERLINK_UNIT, run_command
 from server.server_folder import ServerFolder
 from simulations.engines.processes import MARK, end_marked_processes
-from tests.resident_agents import fedrec_site, resident_agent
+from tests.resident_agents import resident_agent
 
 START_S = 90.0
 HOST = "localhost"
-COMMAND = [sys.executable, "-m", "server.cli"]
 
 
-def fedrec_server(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """One `fedrec-server` command in a process of its own."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+def fedrec_server(*arguments: str | Path) -> str:
+    """What a `fedrec-server` command prints; errors are raised.
+
+    It runs in this process: a process of its own would import all of torch again.
+    """
+    return _printed(server_app, arguments)
+
+
+def fedrec_site(*arguments: str | Path) -> str:
+    """As `fedrec_server`, of the site's commands."""
+    return _printed(site_app, arguments)
+
+
+def _printed(app: Typer, arguments: Sequence[str | Path]) -> str:
+    done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 @dataclass
@@ -45,11 +62,13 @@ class Deployment:
 
     Attributes:
         server: the folder that `fedrec-server init` made.
+        signer: its public signing key.
         mark: in the environment of every process that was started.
         nodes: SuperNodes by site.
     """
 
     server: ServerFolder
+    signer: str
     mark: str
     log: Path
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -82,7 +101,6 @@ class Deployment:
         return {
             **os.environ,
             **QUIET_ENVIRONMENT,
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
             "OMP_NUM_THREADS": "1",
             "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
             MARK: self.mark,
@@ -90,19 +108,16 @@ class Deployment:
 
     def connect(self, site: Path, socket_path: Path) -> Path:
         """`fedrec-site connect`; returns the folder of what the SuperNode reads."""
-        done = fedrec_site(
+        fedrec_site(
             *("connect", "--site", site, "--superlink", self.address),
             *("--ca", self.server.tls / "ca.crt", "--socket", socket_path),
         )
-        assert done.returncode == 0, done.stderr
         return site / "node"
 
     def add_site(self, site: Path) -> None:
         """`fedrec-server add-site` with the key that `connect` made."""
-        done = fedrec_server(
-            *("add-site", site.name, site / "node" / "node.pub"), "--folder", self.server.path
-        )
-        assert done.returncode == 0, done.stderr
+        key = site / "node" / "node.pub"
+        fedrec_server("add-site", site.name, key, "--folder", self.server.path)
 
     def start_node(self, site: Path, home: Path) -> subprocess.Popen[bytes]:
         """The site's SuperNode, as its unit starts it."""
@@ -149,10 +164,10 @@ def deployed_server(folder: Path, *options: str) -> Iterator[Deployment]:
     """`fedrec-server init`, then SuperLink and gate, ready to answer."""
     ports = ("--port", str(free_port()), "--superlink-port", str(free_port()))
     listen = ("--listen", "127.0.0.1")
-    done = fedrec_server("init", folder, "--host", HOST, *ports, *listen, *options)
-    assert done.returncode == 0, done.stderr
-    mark = secrets.token_hex(16)
-    deployment = Deployment(ServerFolder(folder), mark, folder.with_name(folder.name + ".log"))
+    said = fedrec_server("init", folder, "--host", HOST, "--json", *ports, *listen, *options)
+    signer, mark = json.loads(said)["signer"], secrets.token_hex(16)
+    log = folder.with_name(folder.name + ".log")
+    deployment = Deployment(ServerFolder(folder), signer, mark, log)
     try:
         for unit in (SUPERLINK_UNIT, GATE_UNIT):
             deployment.start_unit(folder / "systemd" / unit)
