@@ -126,6 +126,16 @@ class Gate:
         )
 
 
+def gate_routes(upstream: httpx.AsyncClient, keys: SiteKeys, max_bytes: int) -> list[Route]:
+    """What the gate answers; arguments as of `Gate`."""
+    gate = Gate(upstream, keys, max_bytes)
+    return [
+        Route("/v1/fleet/{call}", gate.fleet, methods=["POST"]),
+        Route("/health", gate.health, methods=["GET"]),
+        Route("/{path:path}", gate.other, methods=["GET", "POST", "PUT", "DELETE"]),
+    ]
+
+
 def gate_app(folder: ServerFolder, settings: ServerSettings) -> Starlette:
     """The gate of a server's folder, as an ASGI app."""
     trust = ssl.create_default_context(cafile=str(folder.tls / "local-ca.crt"))
@@ -135,21 +145,14 @@ def gate_app(folder: ServerFolder, settings: ServerSettings) -> Starlette:
         timeout=ANSWER_S,
         trust_env=False,  # a proxy of the environment is not for this machine
     )
-    gate = Gate(upstream, SiteKeys(folder.sites), settings.max_request_mib * MIB)
+    routes = gate_routes(upstream, SiteKeys(folder.sites), settings.max_request_mib * MIB)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with upstream:
             yield
 
-    return Starlette(
-        routes=[
-            Route("/v1/fleet/{call}", gate.fleet, methods=["POST"]),
-            Route("/health", gate.health, methods=["GET"]),
-            Route("/{path:path}", gate.other, methods=["GET", "POST", "PUT", "DELETE"]),
-        ],
-        lifespan=lifespan,
-    )
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 def serve_gate(folder: ServerFolder) -> None:
