@@ -143,6 +143,19 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
         raise CertificateError(f"{path} holds no PEM certificate; check the file") from error
 
 
+def read_authority(certificate_file: Path, key_file: Path) -> Credentials:
+    """An authority as `make_authority` made it and the folder keeps it.
+
+    Raises:
+        CertificateError: the files hold none.
+        RunFolderError: a file cannot be read.
+    """
+    certificate, key = read_certificates(certificate_file)[0], _read_key(key_file)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CertificateError(f"{key_file} is no EC key; restore it from a backup")
+    return Credentials(certificate, key)
+
+
 def check_host(host: str) -> str:
     """`host` as a certificate can name it.
 

@@ -78,6 +78,16 @@ def init(
         print(start_text(ServerFolder(folder.absolute()), settings, signer), end="")
 
 
+@app.command(epilog="Example: fedrec-server renew /srv/fedrec")
+def renew(folder: Annotated[Path, typer.Argument(help="What `init` made.")]) -> None:
+    """Issue a new certificate for the gate; sites trust it already. Restart the gate then."""
+    from server.server_folder import ServerFolder
+    from server.server_init import renew_certificate
+
+    expires = renew_certificate(ServerFolder(folder.absolute()))
+    print(f"valid until {expires:%Y-%m-%d}; restart the gate: systemctl restart fedrec-gate")
+
+
 @app.command("add-site", epilog="Example: fedrec-server add-site north node.pub --folder .")
 def add_site(
     name: Annotated[str, typer.Argument(help="The site's name.")],

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,9 +15,9 @@ from common.app_staging import stage_app, write_run_config
 from common.atomic_files import file_errors, write_bytes, write_text
 from common.bundle_hash import sign_bundle
 from common.config import RunConfig
-from common.errors import ConfigError, EvidenceError
+from common.errors import CertificateError, ConfigError, EvidenceError
 from common.key_file import load_key
-from server.certificates import check_chain, issue, make_authority
+from server.certificates import check_chain, issue, make_authority, read_authority
 from server.deployment_files import LOOPBACK, compose_text, start_text, write_unit_texts
 from server.server_folder import CONNECTION, ServerFolder, ServerSettings
 
@@ -82,6 +83,28 @@ def init_server(
         shutil.rmtree(made, ignore_errors=True)
         raise
     return signer
+
+
+def renew_certificate(folder: ServerFolder) -> datetime:
+    """Replaces the gate's certificate and key by new ones of the folder's own authority.
+
+    Returns:
+        When the new one expires.
+
+    Raises:
+        ConfigError: the folder is no server's.
+        CertificateError: the certificate came from outside, or the authority's key is damaged.
+    """
+    settings, key = folder.settings(), folder.tls / "ca.key"
+    if not key.exists():
+        raise CertificateError(
+            f"{folder.tls} has no authority of its own; put your new certificate into server.crt "
+            "and its key into server.key"
+        )
+    server = issue(read_authority(folder.tls / "ca.crt", key), [settings.host])
+    write_bytes(folder.tls / "server.key", server.key_pem(), mode=PRIVATE)
+    write_bytes(folder.tls / "server.crt", server.certificate_pem(), mode=PUBLIC)
+    return server.certificate.not_valid_after_utc
 
 
 def _fill(

@@ -12,7 +12,7 @@ from flwr.cli.flower_config import read_superlink_connection
 
 from common.bundle_hash import bundle_root, bundle_sha256, bundle_signatures, verified_signers
 from common.config_loading import load_config
-from server.certificates import issue, make_authority
+from server.certificates import check_chain, issue, make_authority
 from server.cli import main
 from server.deployment_files import GATE_UNIT, SUPERLINK_UNIT
 from tests.deployment import read_unit
@@ -99,6 +99,24 @@ def test_an_own_certificate_is_checked_and_taken(server: Command, tmp_path: Path
     assert code == 2
     assert "does not verify for other.example.org" in err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_renewed_certificate_is_of_the_same_authority(server: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    assert server("init", folder, "--host", "localhost")[0] == 0
+    tls = folder / "tls"
+    before, ca = (tls / "server.crt").read_bytes(), (tls / "ca.crt").read_bytes()
+    code, out, _ = server("renew", folder)
+    assert code == 0
+    assert "restart the gate" in out
+    assert (tls / "server.crt").read_bytes() != before
+    assert (tls / "ca.crt").read_bytes() == ca
+    assert stat.S_IMODE((tls / "server.key").stat().st_mode) == 0o600
+    check_chain(tls / "server.crt", tls / "server.key", tls / "ca.crt", "localhost")
+    (tls / "ca.key").unlink()
+    code, _, err = server("renew", folder)
+    assert code == 2
+    assert "no authority of its own" in err
 
 
 @pytest.mark.parametrize(
