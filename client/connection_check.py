@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -173,7 +173,7 @@ def _date(tls: ssl.SSLSocket, where: str) -> float | None:
     return _seconds(answer.headers)
 
 
-def _seconds(headers: Mapping[str, str]) -> float | None:
+def _seconds(headers: Message) -> float | None:
     try:
         return parsedate_to_datetime(headers["Date"]).timestamp()
     except (KeyError, TypeError, ValueError):
