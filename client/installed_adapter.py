@@ -87,8 +87,10 @@ def install_adapter(
     with file_errors("make", folder):
         folder.mkdir(mode=0o700, exist_ok=True)
     with _alone(folder):
-        made = _copied(export, folder)
+        with file_errors("make", folder):
+            made = Path(tempfile.mkdtemp(prefix=".new.", dir=folder))
         try:
+            _copy(export, made)
             manifest = verify_export(made, signers)  # what was copied, whatever happened meanwhile
             _check_fits(read_export(made, manifest), policy, catalogue)
             name = f"{_next_number(folder):04d}-{_digest(made)[:12]}"
@@ -174,15 +176,14 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _copied(export: Path, folder: Path) -> Path:
+def _copy(export: Path, made: Path) -> None:
+    """Every file, flushed to the disk: the switch must never come before its adapter."""
     with file_errors("copy", export):
-        made = Path(tempfile.mkdtemp(prefix=".new.", dir=folder))
         for path in export.iterdir():
             target = made / path.name
-            shutil.copyfile(path, target, follow_symlinks=True)
+            shutil.copyfile(path, target)
             with target.open("rb") as file:
                 os.fsync(file.fileno())
-    return made
 
 
 def _next_number(folder: Path) -> int:

@@ -103,7 +103,7 @@ def add_site(
     if as_json:
         _print_json({"site": name, "node_id": node})
     else:
-        print(f"site {name} may connect as node {node}")
+        print(f"site {name} may connect{f' as node {node}' if node else ' again'}")
 
 
 @app.command(epilog="Example: fedrec-server gate /srv/fedrec")

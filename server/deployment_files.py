@@ -44,6 +44,7 @@ def server_environment(folder: ServerFolder) -> dict[str, str]:
     return {
         **QUIET_ENVIRONMENT,
         "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder.path / "state" / "hub"),
         "FLWR_HOME": str(folder.path / "state" / "flower"),
         "FEDREC_RUNS": str(folder.runs),
     }

@@ -14,12 +14,15 @@ from common.process_environment import QUIET_ENVIRONMENT
 from server.server_folder import CONNECTION, ServerFolder
 from server.site_keys import SiteKeys, read_node_key
 
+ALREADY_REGISTERED = "Public key already in use"
+"""Flower's words."""
 
-def register_site(folder: ServerFolder, site: str, public_key: Path) -> str:
+
+def register_site(folder: ServerFolder, site: str, public_key: Path) -> str | None:
     """Registers a site's public node key with the SuperLink, and lists it at the gate.
 
     Returns:
-        The node's id.
+        The node's id, or None where the SuperLink knew the key already.
 
     Raises:
         ConfigError: the name or the key is taken.
@@ -39,7 +42,7 @@ def register_site(folder: ServerFolder, site: str, public_key: Path) -> str:
     return node
 
 
-def _register(folder: ServerFolder, site: str, public_key: Path) -> str:
+def _register(folder: ServerFolder, site: str, public_key: Path) -> str | None:
     done = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "flwr"), "supernode", "register"),
@@ -58,6 +61,8 @@ def _register(folder: ServerFolder, site: str, public_key: Path) -> str:
     if "node-id" in answer:
         return str(answer["node-id"])
     said = answer.get("error-message") or done.stderr or done.stdout
+    if ALREADY_REGISTERED in str(said):  # shut out at the gate before, or cut short here
+        return None
     reason = " ".join(str(said).split())[-300:]
     raise FederationError(
         f"the SuperLink did not register site {site} ({reason or 'no reason given'}); "

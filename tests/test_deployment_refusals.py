@@ -86,6 +86,10 @@ def test_an_unknown_node_key(deployment: Deployment, site: Path) -> None:
     connection = read_connection(site)
     assert connection is not None
     assert "the node's key is registered" in check_connection(connection)[1]
+    deployment.server.site_key(site.name).unlink()  # shut out, at once
+    assert "unknown node key" in fault_of(site)
+    deployment.add_site(site)  # and let in again, though Flower knows the key
+    assert "the node's key is registered" in check_connection(connection)[1]
 
 
 def test_a_key_that_the_gate_lists_and_the_superlink_does_not(
