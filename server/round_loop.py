@@ -49,7 +49,8 @@ def run_rounds(
     config, steps = strategy.config, 0
     strategy.summary()
     listener.run_started(config.federation.rounds)
-    summed = SummedSteps(strategy, listener) if config.is_summed else None
+    keep = records.write_sum if config.evaluation.audit_canaries else None
+    summed = SummedSteps(strategy, listener, keep) if config.is_summed else None
     if summed is not None:
         _enrol(grid, strategy, records, summed)
     if config.model.popularity_prior:

@@ -16,6 +16,7 @@ from common.devices import resolve_device
 from common.errors import FederationError
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
+from simulations.audit.run_canaries.audit_run import committed, with_canaries
 from simulations.datasets import load_dataset
 from simulations.engines import run_engine
 from simulations.lab import examine, write_run_peft
@@ -72,10 +73,12 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
     if resolved is not config:
         config = resolved
         folder.write_config(config)
+    config, canaries = committed(config, folder)
     started = time.monotonic()
     try:
         with simulated_sites(dataset, config, folder) as sited:
-            run_engine(sited, folder, listener)
+            with with_canaries(sited, folder, dataset, canaries):
+                run_engine(sited, folder, listener)
             if dataset is None:
                 catalogue = federation_catalogue(Path(sited.data.sites_folder))
                 write_run_peft(config, folder, catalogue)
