@@ -14,6 +14,7 @@ from rich.console import Console
 
 from client.adapter_commands import install_adapter, rollback_adapter
 from client.connect_commands import connect
+from client.source_cli import first_refresh, previewed, register
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
 from common.errors import LedgerError
@@ -36,6 +37,7 @@ ledger_app = typer.Typer(
     help="The lifelong record of what the site released and what that cost.", no_args_is_help=True
 )
 app.add_typer(ledger_app, name="ledger")
+register(app)
 app.command(
     epilog="Example: fedrec-site connect --site /srv/fedrec/site --superlink HOST:9092 --ca ca.crt"
 )(connect)
@@ -159,16 +161,19 @@ def check(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove the private step on this machine; say what would leave, and what never does."""
+    """Try ten rows of the source, prove the private step; say what would leave and what never."""
     from client.site_check import check_site
 
     config = load_config(scenario=scenario, overrides=overrides or [])
+    preview = previewed(site)
     with stderr_console().status("proving the private step with made-up units"):
-        report = check_site(site, config)
+        report = check_site(site, config, preview)
     if as_json:
         _print_json(report._asdict())
         return
     for heading, lines in report._asdict().items():
+        if not lines:
+            continue
         print(f"{heading.replace('_', ' ')}:")
         print("".join(f"  - {line}\n" for line in lines), end="")
 
@@ -179,10 +184,10 @@ def identity(site: Site, as_json: AsJson = False) -> None:
 
     Hand it over on a way that the coordinator does not control.
     """
-    from client.site_data import load_site
+    from client.site_data import declared_name
+    from client.site_setup import identity_of
 
-    name, (ledger, _) = load_site(site).site, _opened(site)
-    key = ledger.identity.public_key
+    name, key = declared_name(site), identity_of(site).public_key
     if as_json:
         _print_json({"site": name, "identity": key})
     else:
@@ -204,7 +209,8 @@ def run(
 ) -> None:
     """Serve this site: own its data, policy and ledger, and answer the SuperNode's relay.
 
-    Proves the private step of the scenario first, and keeps its model loaded.
+    Reads the site's source first where that was never done; proves the private step of the
+    scenario, and keeps its model loaded.
     """
     from client.resident.signals import EndOnSignals
 
@@ -212,6 +218,7 @@ def run(
     from client.resident.run import run_site
 
     config = load_config(scenario=scenario, overrides=overrides or [])
+    first_refresh(site)
     run_site(site, config, socket=socket, group=group, signals=signals)
 
 
