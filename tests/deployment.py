@@ -33,7 +33,7 @@ from server.server_folder import ServerFolder
 from simulations.engines.processes import KILL_S, MARK, end_marked_processes
 from tests.resident_agents import resident_agent
 
-START_S = 90.0
+START_S = 300.0
 HOST = "localhost"
 
 
