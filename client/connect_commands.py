@@ -38,9 +38,9 @@ def connect(
         supernode_unit,
     )
     from client.resident.socket_file import default_socket
-    from common.site_folder import MANIFEST_FILE, SiteManifest, read_manifest
+    from client.site_data import declared_name
 
-    name = read_manifest(site / MANIFEST_FILE, SiteManifest).site
+    name = declared_name(site)  # a site that was only begun has a name, too
     public = make_connection(site, superlink, ca, node_folder)
     connection = read_connection(site)
     if connection is None:  # it was removed meanwhile

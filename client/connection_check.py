@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import ssl
 from datetime import UTC, datetime
@@ -182,6 +183,8 @@ def _seconds(headers: Message) -> float | None:
 
 def _show_key(connection: Connection) -> str:
     """Activates the node for a moment, which only a registered key can."""
+    if not os.access(connection.node_key, os.R_OK) and Path(connection.node_key).exists():
+        return "the node's key was not tried, since only the SuperNode's user may read it"
     key = load_node_key(connection)
     public = public_key_to_bytes(key.public_key())
     with FleetHttpClient.from_server_address(

@@ -30,10 +30,10 @@ from common.process_environment import QUIET_ENVIRONMENT
 from server.cli import app as server_app
 from server.deployment_files import GATE_UNIT, SUPERLINK_UNIT, run_command
 from server.server_folder import ServerFolder
-from simulations.engines.processes import MARK, end_marked_processes
+from simulations.engines.processes import KILL_S, MARK, end_marked_processes
 from tests.resident_agents import resident_agent
 
-START_S = 90.0
+START_S = 300.0
 HOST = "localhost"
 
 
@@ -65,6 +65,7 @@ class Deployment:
         signer: its public signing key.
         mark: in the environment of every process that was started.
         nodes: SuperNodes by site.
+        started: every process that was started, also those that have ended.
     """
 
     server: ServerFolder
@@ -72,6 +73,7 @@ class Deployment:
     mark: str
     log: Path
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -86,7 +88,7 @@ class Deployment:
     def start(self, command: Sequence[str], **environment: str) -> subprocess.Popen[bytes]:
         """Starts a command; what it prints goes to the log."""
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 env={**self.environment(), **environment},
                 stdin=subprocess.DEVNULL,
@@ -94,6 +96,8 @@ class Deployment:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.started.append(process)
+        return process
 
     def environment(self) -> dict[str, str]:
         """Of a process of this deployment."""
@@ -127,7 +131,7 @@ class Deployment:
         self.nodes[site.name] = process
         return process
 
-    def run(self, *, limit_s: float = 900.0) -> str:
+    def run(self, *, limit_s: float = 3000.0) -> str:
         """`flwr run` as START.md says, until it has ended; what it and Flower printed."""
         done = subprocess.run(
             run_command(self.server),
@@ -175,6 +179,8 @@ def deployed_server(folder: Path, *options: str) -> Iterator[Deployment]:
         yield deployment
     finally:
         left = end_marked_processes(mark)
+        for process in deployment.started:
+            process.wait(timeout=KILL_S)  # takes its exit status, so that no zombie stays
         assert not left, left
 
 

@@ -75,6 +75,17 @@ def test_connect_never_overwrites(fedrec_site: Command, site: Path) -> None:
     assert (site / "node" / "node.key").read_bytes() == before
 
 
+def test_a_site_that_was_only_begun_connects_too(fedrec_site: Command, site: Path) -> None:
+    (site / MANIFEST_FILE).unlink()
+    code, _, err = fedrec_site(*options(site))
+    assert code == 2
+    assert "no such file" in err
+    (site / "source.toml").write_text('[site]\nname = "south"\n')  # the rest is still to come
+    code, out, err = fedrec_site(*options(site), "--json")
+    assert code == 0, err
+    assert json.loads(out)["site"] == "south"
+
+
 def test_the_node_can_have_a_folder_of_its_own(fedrec_site: Command, site: Path) -> None:
     relay = site.parent / "relay"
     code, out, _ = fedrec_site(*options(site), "--node-folder", relay, "--json")
