@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from flwr.serverapp.grid import Grid
@@ -24,10 +25,21 @@ from server.sum_rounds import SumRounds
 class SummedSteps:
     """Asks for sums and hands what follows from them to the strategy."""
 
-    def __init__(self, strategy: FederatedAdapters, listener: ProgressListener) -> None:
-        """Binds the steps to the run's strategy; `listener` hears of each released part."""
+    def __init__(
+        self,
+        strategy: FederatedAdapters,
+        listener: ProgressListener,
+        run_folder: Path | None = None,
+    ) -> None:
+        """Binds the steps to the run.
+
+        Args:
+            strategy: the run's.
+            listener: hears of each released part.
+            run_folder: where open sums are kept; None: nowhere.
+        """
         self._strategy = strategy
-        self._sums = SumRounds(strategy.config, strategy.reader, listener)
+        self._sums = SumRounds(strategy.config, strategy.reader, listener, run_folder)
 
     def enrol(self, grid: Grid) -> None:
         """Asks every site what it declares; `strategy.fault` is set where too few enrolled."""
@@ -55,13 +67,14 @@ class SummedSteps:
         return total
 
     def train(self, grid: Grid, server_round: int) -> bool:
-        """One step of the global adapter.
+        """One step of the global adapter; a site that has come since the last one may enrol.
 
         Returns:
             Whether there was one. An abandoned round leaves the adapter as it is and costs
             what was charged; `strategy.fault` is set where no round can follow it.
         """
         strategy = self._strategy
+        self._sums.enrol(grid)
         shapes = strategy.reader.shapes
         plan = update_plan(strategy.config, size(shapes))
         request = replace(

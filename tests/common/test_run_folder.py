@@ -36,7 +36,7 @@ def test_config_is_read_back_and_the_run_is_found(folder: RunFolder) -> None:
 def test_a_folder_in_use_is_refused(folder: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is not empty; choose another name with --run"):
         RunFolder.create(folder.path)
-    with pytest.raises(RunFolderError, match="no checkpoint to resume from"):
+    with pytest.raises(RunFolderError, match="no checkpoint to resume from: no site was asked"):
         RunFolder.create(folder.path, resume=True)
     other = tmp_path / "other"
     other.mkdir()

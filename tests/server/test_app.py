@@ -12,7 +12,7 @@ from common.config import RunConfig
 from common.errors import ConfigError, FederationError
 from common.progress import SilentListener
 from common.run_folder import RunFolder
-from server.app import build_server_app, default_run_folder, unique_run_name
+from server.app import build_server_app, chosen_run_folder, unique_run_name
 from server.log_listener import LogListener
 from simulations.inprocess_grid import InProcessGrid
 from tests.scripted_sites import crash, scripted_app, small_adapter, small_config
@@ -83,13 +83,13 @@ def test_flwr_run_chooses_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     for variable in (server.app.RUN_FOLDER_VARIABLE, server.app.RUNS_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
-    default = default_run_folder(42)
+    default = chosen_run_folder(42)
     assert default.parent == Path("runs")
     assert default.name.endswith("Z-42")
     monkeypatch.setenv(server.app.RUNS_VARIABLE, str(tmp_path / "all"))
-    assert default_run_folder(42).parent == tmp_path / "all"
+    assert chosen_run_folder(42).parent == tmp_path / "all"
     monkeypatch.setenv(server.app.RUN_FOLDER_VARIABLE, str(tmp_path / "this"))
-    assert default_run_folder(42) == tmp_path / "this"
+    assert chosen_run_folder(42) == tmp_path / "this"
 
 
 def test_the_module_level_app_is_what_flwr_runs(
