@@ -56,6 +56,7 @@ class ReplyReader:
 
     Attributes:
         known: what the sites have told of themselves.
+        releases: the records of what was read since they were last taken.
     """
 
     def __init__(self, run: str, config_sha256: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -72,11 +73,11 @@ class ReplyReader:
         self._site_of_node: dict[int, str] = {}
         self._node_of_site: dict[str, int] = {}
         self.known = KnownSites()
-        self._releases: list[ReleaseRecord] = []
+        self.releases: list[ReleaseRecord] = []
 
     def take_releases(self) -> list[ReleaseRecord]:
         """The releases read since the last call, sorted by site: each goes on record once."""
-        releases, self._releases = self._releases, []
+        releases, self.releases = self.releases, []
         return sorted(releases, key=lambda release: release.site)
 
     def site_name(self, node_id: int) -> str:
@@ -187,7 +188,7 @@ class ReplyReader:
         except MessageError as fault:
             return SiteRound(self.site_name(node), "error", _one_line(f"MessageError: {fault}"))
         if not isinstance(reply, EnrolReply) and reply.release is not None:
-            self._releases.append(reply.release)
+            self.releases.append(reply.release)
         return reply
 
     def _refusal(self, message: Message, node: int, server_round: int) -> SiteRound:

@@ -52,11 +52,12 @@ class RunRecords:
         Raises:
             RunFolderError: The folder already holds a run's records, or cannot be written.
         """
-        for name in ("rounds.jsonl", "releases.jsonl", "checkpoint"):
-            if (path / name).exists():
+        checkpoint = RunFolder(path).checkpoint_file
+        for made in (path / "rounds.jsonl", path / "releases.jsonl", checkpoint):
+            if made.exists():
                 raise RunFolderError(
-                    f"{path / name} already exists; choose another name for the new run, or "
-                    "resume that one"
+                    f"{made} already exists; choose another name for the new run, or resume that "
+                    "one"
                 )
         try:
             path.mkdir(parents=True, exist_ok=True)

@@ -137,12 +137,13 @@ class SumExchange:
     def kept(self, answers: Mapping[str, bytes], total: bytes = b"") -> KeptStage:
         """All that was said up to here, for the sum's transcript."""
         state = dict(self._faults), dict(self._bytes_up), dict(self._epsilons)
-        return KeptStage(dict(answers), *state, total)
+        return KeptStage(dict(answers), *state, tuple(self._reader.releases), total)
 
     def take_up(self, stage: KeptStage) -> None:
         """Goes on after a stage that was finished before the server was restarted."""
         self._faults, self._bytes_up = dict(stage.faults), dict(stage.bytes_up)
         self._epsilons = dict(stage.epsilons)
+        self._reader.releases = list(stage.releases)
 
     def fault(self, line: SiteRound) -> None:
         """Remembers what went wrong at a site, unless something did before."""

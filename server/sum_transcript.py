@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from common.atomic_files import file_errors, write_bytes
 from common.errors import RunFolderError
+from common.release_record import ReleaseRecord
 from server.round_record import SiteRound
 
 FOLDER = Path("checkpoint") / "sums"
@@ -54,12 +55,14 @@ class KeptStage:
         faults: what the record will say of the sites that are out.
         bytes_up: of each site up to here.
         epsilons: what each site's ledger stated.
+        releases: the records of the parts that were sent; they may not be on record yet.
     """
 
     answers: dict[str, bytes]
     faults: dict[str, SiteRound]
     bytes_up: dict[str, int]
     epsilons: dict[str, float | None]
+    releases: tuple[ReleaseRecord, ...]
     total: bytes = b""
 
     def to_json(self) -> dict[str, object]:
@@ -69,6 +72,7 @@ class KeptStage:
             "faults": [asdict(line) for line in self.faults.values()],
             "bytes_up": self.bytes_up,
             "epsilons": self.epsilons,
+            "releases": [release.model_dump(mode="json") for release in self.releases],
             "total": _text(self.total),
         }
 
@@ -81,6 +85,7 @@ class KeptStage:
             faults={line.site: line for line in faults},
             bytes_up=dict(values["bytes_up"]),
             epsilons=dict(values["epsilons"]),
+            releases=tuple(ReleaseRecord.model_validate(each) for each in values["releases"]),
             total=base64.b64decode(values["total"]),
         )
 

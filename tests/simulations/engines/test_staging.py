@@ -33,6 +33,7 @@ def test_the_bundle_holds_the_three_packages_and_nothing_else(tmp_path: Path) ->
 def test_the_bundle_names_both_apps_and_every_key(tmp_path: Path) -> None:
     app = get_fab_config(build_fab_from_disk(stage_app(tmp_path)))["tool"]["flwr"]["app"]
     assert app["components"] == {"serverapp": "server.app:app", "clientapp": "client.app:app"}
+    assert app["config"].pop("resume") == ""
     keys = {f"{section}.{key}" for section, values in app["config"].items() for key in values}
     assert keys == set(RunConfig().to_flat())
     json.dumps(app_project())
@@ -52,7 +53,7 @@ def test_the_bundle_names_both_apps_and_every_key(tmp_path: Path) -> None:
 def test_flower_reads_back_the_very_config(tmp_path: Path, config: RunConfig) -> None:
     path = write_run_config(tmp_path / "run-config.toml", config)
     flat = parse_config_args([str(path)])
-    assert flat == config.to_flat()
+    assert flat == {"resume": "", **config.to_flat()}
     assert load_config(flat=flat) == config
 
 
