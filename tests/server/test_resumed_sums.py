@@ -17,6 +17,7 @@ from common.errors import RunFolderError
 from common.initial_adapter import initial_adapter
 from common.messages import SumRequest
 from common.run_folder import RunFolder
+from server import sum_rounds
 from server.sum_transcript import FOLDER
 from tests.killed_server import Killed, KilledRun, KillPoints
 from tests.sum_federation import (
@@ -31,7 +32,6 @@ from tests.sum_federation import (
 
 SITES = 4
 LIMITS = {"max_dropouts": 1, "max_colluders": 0}
-KILLS = 3
 NAMES = [site_name(at) for at in range(SITES)]
 
 
@@ -97,17 +97,25 @@ def final(strategy: Any) -> str:
     return adapter_sha256(strategy.adapter)
 
 
-@pytest.mark.parametrize("mode", ["distributed", "central"])
+@pytest.mark.parametrize(
+    ("mode", "kills"),
+    [
+        ("distributed", 1),
+        ("central", 1),
+        pytest.param("distributed", 16, marks=pytest.mark.slow),
+        pytest.param("central", 16, marks=pytest.mark.slow),
+    ],
+)
 def test_a_sum_goes_on_where_its_server_was_killed(
-    mode: str, template: Path, tmp_path: Path, points: KillPoints
+    mode: str, kills: int, template: Path, tmp_path: Path, points: KillPoints
 ) -> None:
     whole = SumRun(template, tmp_path / "whole", mode, points)
     expected = final(whole.go_on())
     charges, passed = whole.charges(), list(points.passed)
     assert {len(found) for found in charges.values()} == {3}
     assert not list((whole.path / FOLDER).iterdir())
-    draw = random.Random(mode)
-    for number, at in enumerate(sorted(draw.sample(range(len(passed) - 1), KILLS))):
+    draw = random.Random(f"{mode} {kills}")
+    for number, at in enumerate(sorted(draw.sample(range(len(passed) - 1), kills))):
         killed = SumRun(template, tmp_path / f"killed-{number}", mode, points)
         with pytest.raises(Killed):
             killed.go_on(at)
@@ -127,7 +135,7 @@ def test_a_site_that_left_while_the_server_was_down_is_a_dropout(
 ) -> None:
     whole = SumRun(template, tmp_path / "whole", "distributed", points)
     whole.go_on(**{NAMES[2]: "sign_survivors unmask"})
-    at = points.passed.index("after write_bytes mask_input", 150)
+    _, at, _ = (n for n, name in enumerate(points.passed) if name == "after write_bytes mask_input")
     killed = SumRun(template, tmp_path / "killed", "distributed", points)
     with pytest.raises(Killed):
         killed.go_on(at)
