@@ -82,12 +82,12 @@ class SumExchange:
         """
         answers: dict[str, M] = {}
         nodes: dict[int, str] = {}
-        for site in requests:
-            node = self._roster.members[site].node
+        for name in requests:
+            node = self._roster.members[name].node
             if node is None:
-                self.fault(SiteRound(site, "error", AWAY))
+                self.fault(SiteRound(name, "error", AWAY))
             else:
-                nodes[node] = site
+                nodes[node] = name
         left = max(self._end - time.monotonic(), 0.001)
         messages = [
             Message(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from common.devices import resolve_device
 from common.errors import FederationError
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
+from server.resuming import is_trained as is_run_trained
+from simulations.companions import COMPANIONS_FOLDER
 from simulations.datasets import load_dataset
 from simulations.engines import run_engine
 from simulations.lab import examine, write_run_peft
 from simulations.report import build_report
-from simulations.simulated_sites import simulated_sites
+from simulations.simulated_sites import kept_sites, simulated_sites
 from simulations.time_cut import with_time_cut
 
 
@@ -43,7 +46,14 @@ class SimulationResult:
     seconds: float
 
 
-def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -> SimulationResult:
+def simulate(
+    config: RunConfig,
+    folder: RunFolder,
+    listener: ProgressListener,
+    *,
+    resumable: bool = False,
+    resume: bool = False,
+) -> SimulationResult:
     """Runs a federation, examines its adapter in the lab, and writes the report.
 
     An interruption or an error leaves what was finished on disk.
@@ -52,6 +62,8 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         config: What to run.
         folder: The run's folder; it holds the resolved configuration already.
         listener: Hears of progress.
+        resumable: Whether the simulated sites are kept where the run is cut short.
+        resume: Whether to go on with the run in `folder`; `config` is its own.
 
     Raises:
         ConfigError: The split is a time cut without times, and the data are not loaded.
@@ -73,12 +85,17 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         config = resolved
         folder.write_config(config)
     started = time.monotonic()
+    is_trained = resume and is_run_trained(folder)
     try:
-        with simulated_sites(dataset, config, folder) as sited:
-            run_engine(sited, folder, listener)
-            if dataset is None:
-                catalogue = federation_catalogue(Path(sited.data.sites_folder))
-                write_run_peft(config, folder, catalogue)
+        if not is_trained or dataset is None or kept_sites(folder).is_dir():
+            with simulated_sites(
+                dataset, config, folder, resumable=resumable, resume=resume
+            ) as sited:
+                if not is_trained:
+                    run_engine(sited, folder, listener, resume=resume)
+                if dataset is None:
+                    catalogue = federation_catalogue(Path(sited.data.sites_folder))
+                    write_run_peft(config, folder, catalogue)
     except FederationError as fault:
         if not folder.read_rounds():
             raise
@@ -86,6 +103,8 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         report = folder.path / "report.html"
         raise FederationError(f"{fault}; the report up to here is {report}") from fault
     metrics = None
+    if resume:  # companions that were cut short are made anew: they share no ledger
+        shutil.rmtree(folder.path / COMPANIONS_FOLDER, ignore_errors=True)
     if dataset is not None:
         listener.message("evaluating in the lab: the model and the baselines")
         metrics = examine(config, folder, dataset, started=started, listener=listener)
