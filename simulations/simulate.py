@@ -15,6 +15,7 @@ from common.config import RunConfig
 from common.context import ContextEncoder, check_attributes
 from common.devices import resolve_device
 from common.errors import FederationError
+from common.interactions import Dataset
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from server.resuming import is_trained as is_run_trained
@@ -85,17 +86,8 @@ def simulate(
         config = resolved
         folder.write_config(config)
     started = time.monotonic()
-    is_trained = resume and is_run_trained(folder)
     try:
-        if not is_trained or dataset is None or kept_sites(folder).is_dir():
-            with simulated_sites(
-                dataset, config, folder, resumable=resumable, resume=resume
-            ) as sited:
-                if not is_trained:
-                    run_engine(sited, folder, listener, resume=resume)
-                if dataset is None:
-                    catalogue = federation_catalogue(Path(sited.data.sites_folder))
-                    write_run_peft(config, folder, catalogue)
+        _federate(config, folder, listener, dataset, resumable=resumable, resume=resume)
     except FederationError as fault:
         if not folder.read_rounds():
             raise
@@ -117,6 +109,27 @@ def simulate(
         delta=config.privacy.target_delta,
         seconds=time.monotonic() - started,
     )
+
+
+def _federate(
+    config: RunConfig,
+    folder: RunFolder,
+    listener: ProgressListener,
+    dataset: Dataset | None,
+    *,
+    resumable: bool,
+    resume: bool,
+) -> None:
+    """The federation itself; nothing, where a resumed run has only to be examined."""
+    is_trained = resume and is_run_trained(folder)
+    if is_trained and dataset is not None and not kept_sites(folder).is_dir():
+        return
+    with simulated_sites(dataset, config, folder, resumable=resumable, resume=resume) as sited:
+        if not is_trained:
+            run_engine(sited, folder, listener, resume=resume)
+        if dataset is None:
+            catalogue = federation_catalogue(Path(sited.data.sites_folder))
+            write_run_peft(config, folder, catalogue)
 
 
 def total_epsilon(folder: RunFolder) -> float | None:
