@@ -188,3 +188,22 @@ def test_a_damaged_transcript_is_one_clear_line(
     with pytest.raises(RunFolderError, match="is damaged, or of another sum; restore it") as fault:
         run.go_on()
     assert "\n" not in str(fault.value)
+
+
+def test_a_site_that_comes_late_enrols_before_the_next_round(
+    template: Path, tmp_path: Path, points: KillPoints
+) -> None:
+    run = SumRun(template, tmp_path / "run", "distributed", points)
+
+    class Late(LossyGrid):
+        looks = 0
+
+        def get_node_ids(self) -> Any:
+            self.looks += 1  # enrolment and invitation of popularity, of round 1, of round 2
+            return super().get_node_ids()[: 3 if self.looks < 5 else 4]
+
+    run.serve(Late(run.config))
+    lines = RunFolder.open(run.path).read_rounds()
+    assert [len(line["sites"]) for line in lines] == [3, 3, 4]
+    assert all(site["status"] == "ok" for line in lines for site in line["sites"])
+    assert [len(found) for found in run.charges().values()] == [3, 3, 3, 1]

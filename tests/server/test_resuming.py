@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,3 +184,30 @@ def test_two_servers_never_work_on_one_run(tmp_path: Path) -> None:
         raise AssertionError("it was held twice")
     with only_server(tmp_path / "run"):
         pass
+
+
+def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_when_there_is_room(
+    tmp_path: Path, points: KillPoints
+) -> None:
+    config = run_config()
+    whole = new_run(tmp_path / "whole", points)
+    whole.serve(grid_of(config))
+    largest = (whole.path / "releases.jsonl").stat().st_size
+    run, said = new_run(tmp_path / "run", points), tmp_path / "said"
+    for room in (largest // 2, largest - 1):  # of bytes that a file may have, by the kernel
+        child = os.fork()
+        if child == 0:
+            try:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+                run.serve(grid_of(config))
+            except RunFolderError as fault:
+                said.write_text(str(fault))
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        line = said.read_text()
+        assert "releases.jsonl: file too large; raise the limit on file sizes" in line
+        assert "\n" not in line
+    run.serve(grid_of(config))
+    assert files(run.path) == files(whole.path)
+    assert run.records() == whole.records()
