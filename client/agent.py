@@ -227,6 +227,12 @@ class SiteAgent:
             )
         self.policy.check_run(self.config)
         self.data.declared(self.config.privacy.unit)
+        if self.config.evaluation.audit_canaries and not self.data.simulated:
+            raise PolicyRefusal(
+                f"evaluation.audit_canaries={self.config.evaluation.audit_canaries}: an audit run "
+                "keeps its sums and mixes made-up users with real ones, which no site with real "
+                "users takes part in; set evaluation.audit_canaries=0"
+            )
         if self.policy.base_weights_sha256 is not None:
             self.policy.check_base_weights(resolve_base_weights(self.config.model.weights).sha256)
 

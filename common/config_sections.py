@@ -35,6 +35,13 @@ class DataConfig(Section):
     )
     min_interactions: int = Field(3, ge=3, description="users with fewer are counted and left out")
     seed: int = Field(0, ge=0, description="seeds tie-breaks and the partition, never noise")
+    held_out_users: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="share of users that a simulation keeps out of all sites, for the audit's "
+        "attacks on membership",
+    )
     sites: int = Field(10, ge=1, description="number of disjoint sites")
     partition: Literal["equal", "dirichlet", "size_skewed"] = "equal"
     partition_by: str = Field("genre", description="dirichlet: genre, or a user attribute")
@@ -217,6 +224,18 @@ class EvaluationConfig(Section):
     personal_lr: float = Field(0.001, gt=0, description="step size of these, by Adam")
     exposure_penalty: float = Field(
         0.0, ge=0, description="fairness tables: re-ranking against popularity; 0: no such row"
+    )
+    audit_canaries: int = Field(
+        0,
+        ge=0,
+        le=20_000,
+        description="audit run (fedrec simulate --audit): made-up users, each in by a coin; "
+        "simulated sites only",
+    )
+    audit_commitment: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="audit run: SHA-256 that binds the canaries' secret; set by the run",
     )
 
 

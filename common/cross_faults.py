@@ -74,6 +74,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
         )
     yield from _data_faults(config)
     yield from _companion_faults(config)
+    yield from _audit_faults(config)
     if federation.min_sites > config.data.sites:
         yield CrossFault(
             ("federation.min_sites", "data.sites"),
@@ -157,6 +158,32 @@ def _companion_faults(config: RunConfig) -> Iterator[CrossFault]:
         )
     for name in sorted({name for name in asked if asked.count(name) > 1}):
         yield CrossFault((key,), f"{key} names {name!r} twice; name it once")
+
+
+def _audit_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """What a run with canaries needs: noised sums over users, and no figure that has them in."""
+    key, canaries = "evaluation.audit_canaries", config.evaluation.audit_canaries
+    if canaries == 0:
+        return
+    if not config.is_summed:
+        yield CrossFault(
+            (key, "privacy.mode"),
+            f"{key}={canaries} needs privacy.mode=distributed or central, whose noised sums show "
+            f"the canaries, got {config.privacy.mode}; set one of these, or {key}=0",
+        )
+    needed: list[tuple[str, object, object]] = [
+        ("privacy.unit", config.privacy.unit, "user"),
+        ("evaluation.metrics", config.evaluation.metrics, "none"),
+        ("evaluation.companions", config.evaluation.companions, ""),
+        ("evaluation.lab", config.evaluation.lab, True),
+    ]
+    for other, value, must in needed:
+        if value != must:
+            yield CrossFault(
+                (key, other),
+                f"{other} must be {must!r} in an audit run ({key}={canaries}), got {value!r}; "
+                f"set it so, or {key}=0",
+            )
 
 
 def _fair_weight_faults(config: RunConfig) -> Iterator[CrossFault]:

@@ -230,6 +230,26 @@ class RunFolder:
         path = self.path / "adapter" / ITEM_TO_ITEM_FILE
         return read_versioned_tensors(path)[0] if path.is_file() else {}
 
+    def write_sum(self, name: str, tensors: Tensors, metadata: Mapping[str, str]) -> None:
+        """Write what the server saw of one sum of an audit run.
+
+        Args:
+            name: of the sum, plain; names sort in the order of the sums within a round.
+            tensors: arrays by name.
+            metadata: plain text by name.
+        """
+        content = tensors_to_bytes(tensors, versioned_text(metadata))
+        write_bytes(self._folder("sums") / _plain(f"{name}.safetensors"), content)
+
+    def read_sums(self) -> list[tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]]:
+        """Return tensors and metadata of every sum that was kept, in the order of their names.
+
+        Raises:
+            RunFolderError: a file is damaged or of another version.
+        """
+        files = sorted((self.path / "sums").glob("*.safetensors"))
+        return [read_versioned_tensors(file) for file in files]
+
     def write_checkpoint(self, tensors: Tensors, state: Mapping[str, object]) -> None:
         """Write all that is needed to resume, in one file that is replaced as a whole.
 

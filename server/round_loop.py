@@ -101,7 +101,8 @@ def _summed_steps(
     """What asks for sums, with the sites enrolled; None in a mode without sums."""
     if not strategy.config.is_summed:
         return None
-    summed = SummedSteps(strategy, listener, records.folder.path)
+    keep = records.write_sum if strategy.config.evaluation.audit_canaries else None
+    summed = SummedSteps(strategy, listener, records.folder.path, keep)
     _enrol(grid, strategy, records, summed)
     return summed
 

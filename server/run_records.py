@@ -17,6 +17,8 @@ from common.adapters import Adapter, adapter_sha256
 from common.config import RunConfig
 from common.cooccurrence import related_items
 from common.errors import RunFolderError
+from common.flat_adapter import Floats
+from common.messages import SumRequest
 from common.run_folder import CONFIG_FILE, RunFolder
 from server.checkpoint import Progress, checkpoint_of, restore
 from server.release_log import ReleaseLog
@@ -170,6 +172,24 @@ class RunRecords:
             "config_sha256": self.config.sha256(),
         }
         self.folder.write_adapter(adapter, metadata)
+
+    def write_sum(self, request: SumRequest, total: Floats) -> None:
+        """Keeps what the server saw of one sum, and what the sites made their parts from.
+
+        Of an audit run alone: a site with real users refuses to be in one.
+        """
+        tensors: dict[str, npt.NDArray[Any]] = {
+            **{f"adapter/{name}": array for name, array in request.adapter.items()},
+            "item_prior": request.item_prior,
+            "total": total,
+        }
+        metadata = {
+            "run": self.run,
+            "config_sha256": self.config.sha256(),
+            "purpose": request.purpose,
+            "server_round": str(request.server_round),
+        }
+        self.folder.write_sum(f"{request.server_round:04d}-{request.purpose}", tensors, metadata)
 
     def write_item_to_item(self, strategy: FederatedAdapters) -> None:
         """Writes the weights between items, and which items they are between."""

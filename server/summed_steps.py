@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from common.flat_adapter import Floats, size, unflatten
 from common.message_records import Shapes
 from common.messages import POPULARITY_ROUND, SumPurpose, SumRequest
 from common.progress import ProgressListener
+from common.secagg.quantisation import QuantisationPlan
 from common.step_size import learning_rate, lora_learning_rate
 from common.sum_plan import cooccurrence_plan, dropouts_among, popularity_plan, update_plan
-from server.round_record import too_few_sites
+from server.round_record import RoundOutcome, too_few_sites
 from server.strategy import FederatedAdapters
 from server.sum_rounds import SumRounds
 
@@ -30,15 +32,17 @@ class SummedSteps:
         strategy: FederatedAdapters,
         listener: ProgressListener,
         run_folder: Path | None = None,
+        keep: Callable[[SumRequest, Floats], None] | None = None,
     ) -> None:
-        """Binds the steps to the run.
+        """Binds the steps to the run's strategy.
 
         Args:
-            strategy: the run's.
+            strategy: of the run.
             listener: hears of each released part.
             run_folder: where open sums are kept; None: nowhere.
+            keep: gets every noised sum with the request that it answers (audit runs).
         """
-        self._strategy = strategy
+        self._strategy, self._keep = strategy, keep
         self._sums = SumRounds(strategy.config, strategy.reader, listener, run_folder)
 
     def enrol(self, grid: Grid) -> None:
@@ -53,7 +57,7 @@ class SummedSteps:
         """The noised popularity counts ``[V]`` summed over all sites; None if abandoned."""
         plan = popularity_plan(self._strategy.config, self._sums.roster.items)
         request = self._request(POPULARITY_ROUND, "popularity")
-        total, self._strategy.outcome = self._sums.add_up(grid, request, plan)
+        total, self._strategy.outcome = self._added(grid, request, plan)
         return total
 
     def cooccurrence(self, grid: Grid, cells: int) -> Floats | None:
@@ -63,7 +67,7 @@ class SummedSteps:
         request = replace(
             self._request(POPULARITY_ROUND, "cooccurrence"), item_prior=strategy.item_prior
         )
-        total, strategy.outcome = self._sums.add_up(grid, request, plan)
+        total, strategy.outcome = self._added(grid, request, plan)
         return total
 
     def train(self, grid: Grid, server_round: int) -> bool:
@@ -82,7 +86,7 @@ class SummedSteps:
             adapter=strategy.adapter,
             item_prior=strategy.item_prior,
         )
-        total, outcome = self._sums.add_up(grid, request, plan)
+        total, outcome = self._added(grid, request, plan)
         strategy.outcome = outcome
         if total is None:
             if not self._can_go_on():
@@ -90,6 +94,14 @@ class SummedSteps:
             return False
         expected = self._sums.declared_units(outcome) * strategy.config.privacy.sample_rate
         return strategy.step(update_of_sum(total, shapes, strategy.config, server_round, expected))
+
+    def _added(
+        self, grid: Grid, request: SumRequest, plan: QuantisationPlan
+    ) -> tuple[Floats | None, RoundOutcome]:
+        total, outcome = self._sums.add_up(grid, request, plan)
+        if total is not None and self._keep is not None:
+            self._keep(request, total)
+        return total, outcome
 
     def _request(self, server_round: int, purpose: SumPurpose) -> SumRequest:
         strategy = self._strategy

@@ -20,6 +20,7 @@ from common.errors import DataError
 from common.interactions import Dataset, build_dataset
 from common.table_readers import read_table
 from simulations import debian_packages, debian_sources
+from simulations.held_out_users import participants
 from simulations.movielens import LICENCE, NAME, SHA256
 from simulations.movielens_sources import Notify, from_local, from_network
 from simulations.raw_tables import RawTables
@@ -41,7 +42,17 @@ def _say_nothing(_message: str) -> None:
 def load_dataset(
     config: DataConfig, cache: Path | None = None, *, notify: Notify = _say_nothing
 ) -> Dataset:
-    """Load the data set that `config.dataset` names; fetch it where it is not cached.
+    """Load what a run works on: the population without `config.held_out_users`.
+
+    Arguments and errors: `load_population`.
+    """
+    return participants(load_population(config, cache, notify=notify), config)
+
+
+def load_population(
+    config: DataConfig, cache: Path | None = None, *, notify: Notify = _say_nothing
+) -> Dataset:
+    """Load the data set that `config.dataset` names, everybody in it; fetch what is not cached.
 
     Args:
         config: The run's `data` section.

@@ -19,6 +19,8 @@ from common.interactions import Dataset
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from server.resuming import is_trained as is_run_trained
+from simulations.audit.run_canaries.audit_run import committed, with_canaries
+from simulations.audit.run_canaries.plan import CanarySecret
 from simulations.companions import COMPANIONS_FOLDER
 from simulations.datasets import load_dataset
 from simulations.engines import run_engine
@@ -85,9 +87,14 @@ def simulate(
     if resolved is not config:
         config = resolved
         folder.write_config(config)
+    if resume and config.evaluation.audit_canaries:
+        raise FederationError(
+            "a run with canaries is not resumed: their secret dies with it; start a new one"
+        )
+    config, canaries = committed(config, folder)
     started = time.monotonic()
     try:
-        _federate(config, folder, listener, dataset, resumable=resumable, resume=resume)
+        _federate(config, folder, listener, dataset, canaries, resumable=resumable, resume=resume)
     except FederationError as fault:
         if not folder.read_rounds():
             raise
@@ -116,6 +123,7 @@ def _federate(
     folder: RunFolder,
     listener: ProgressListener,
     dataset: Dataset | None,
+    canaries: CanarySecret | None,
     *,
     resumable: bool,
     resume: bool,
@@ -126,7 +134,8 @@ def _federate(
         return
     with simulated_sites(dataset, config, folder, resumable=resumable, resume=resume) as sited:
         if not is_trained:
-            run_engine(sited, folder, listener, resume=resume)
+            with with_canaries(sited, folder, dataset, canaries):
+                run_engine(sited, folder, listener, resume=resume)
         if dataset is None:
             catalogue = federation_catalogue(Path(sited.data.sites_folder))
             write_run_peft(config, folder, catalogue)

@@ -30,6 +30,7 @@ EXAMPLES = (
     "fedrec simulate local --set privacy.target_epsilon=3 --set data.sites=20\n\n"
     "fedrec simulate my-scenario.toml --run first-try --json --quiet\n\n"
     "fedrec simulate runs/first-try/config.toml --run again\n\n"
+    "fedrec simulate distributed --audit --run examined\n\n"
     "fedrec simulate demo --sweep privacy.target_epsilon=1,3,8,inf --seeds 5 --run by-budget\n\n"
     "fedrec simulate --resume --run by-budget"
 )
@@ -74,6 +75,14 @@ Resume = Annotated[
 ]
 
 
+Audit = Annotated[
+    bool,
+    typer.Option(
+        "--audit",
+        help="An audit run: made-up users (evaluation.audit_canaries) are woven in, for "
+        "fedrec audit to find. It spoils the model.",
+    ),
+]
 Track = Annotated[
     str | None,
     typer.Option(
@@ -103,6 +112,7 @@ def simulate(
     seeds: Seeds = None,
     jobs: Jobs = None,
     resume: Resume = False,
+    audit: Audit = False,
     track: Track = None,
     track_to: TrackTo = None,
     as_json: AsJson = False,
@@ -121,6 +131,8 @@ def simulate(
     the same command, or --resume, goes on with the rest. --resume --run NAME goes on
     with a single run that was cut short, too: no site pays for a release twice.
     """
+    if audit and (sweeps or seeds is not None or resume):
+        raise ConfigError(["--audit is for one run; leave --sweep, --seeds and --resume out"])
     tracking = asked_tracking(track, track_to)
     options = SweepOptions(tuple(sweeps or ()), seeds, jobs, resume, run, tracking)
     single = _resumed_run(options)
@@ -140,7 +152,12 @@ def simulate(
         raise ConfigError(["--jobs is for sweeps; give --sweep or --seeds with it"])
     else:
         path = find_scenario(scenario or DEFAULT_SCENARIO)
-        config = load_config(scenario=path, overrides=overrides or [])
+        if audit:
+            from simulations.audit.run_canaries.audit_run import audit_config
+
+            config = audit_config(path, overrides or [])
+        else:
+            config = load_config(scenario=path, overrides=overrides or [])
         folder = RunFolder.create(new_run_path(run, path.stem))
         _one_run(config, folder, tracking, as_json=as_json, quiet=quiet)
 

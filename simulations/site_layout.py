@@ -29,7 +29,8 @@ def write_sites(
         config: the run's `data` section.
         folder: gets `config.sites` sites, whole or not at all.
         dataset: the data set, if it is loaded anyway. None: it is loaded here; or streamed,
-            where it is a folder with Parquet interactions and the sites are pooled.
+            where it is a folder with Parquet interactions, the sites are pooled, and no users
+            are held out.
         pooled: whether the sites lie in common files; None: if there are more than
             `POOLED_ABOVE`.
         notify: gets a line for each step of a fetch.
@@ -38,7 +39,8 @@ def write_sites(
         DataError: the data cannot be had or partitioned, or the folder cannot be written.
     """
     pooled = config.sites > POOLED_ABOVE if pooled is None else pooled
-    if dataset is None and pooled and can_be_streamed(config.dataset):
+    everybody = config.held_out_users == 0
+    if dataset is None and pooled and everybody and can_be_streamed(config.dataset):
         stream_pool(config, folder)
         return
     found = dataset if dataset is not None else load_dataset(config, notify=notify)

@@ -9,6 +9,7 @@ from pydantic import Field
 from simulations.audit.finding import CheckName, Finding
 from simulations.audit.guarantee import Guarantee
 from simulations.audit.provenance import Provenance
+from simulations.audit.run_canaries.plan import CanaryPlan, OpenedCanaries
 from simulations.report.interval_record import Record
 
 AUDIT_FILE, AUDIT_PAGE = "audit.json", "audit.html"
@@ -51,6 +52,8 @@ class PreRegistration(Record):
         correction: how it is divided.
         budget_minutes: time limit.
         seed_commitment: SHA-256 of the audit's secret randomness.
+        canaries: of an audit run: how many, how they are scored and guessed, and the hashes of
+            what is opened after this.
     """
 
     gates: tuple[PlannedGate, ...]
@@ -58,6 +61,19 @@ class PreRegistration(Record):
     correction: Literal["Bonferroni"] = "Bonferroni"
     budget_minutes: float
     seed_commitment: Sha256
+    canaries: CanaryPlan | None = None
+
+
+class Opening(Record):
+    """What was secret when the audit began, for whoever wants to draw again.
+
+    Attributes:
+        seed: hex; its SHA-256 is the `seed_commitment`, and the draws of A3 to A5 follow from it.
+        canaries: seed of an audit run's canaries, and the guesses, if they were opened.
+    """
+
+    seed: Sha256
+    canaries: OpenedCanaries | None = None
 
 
 class NotRun(Record):
@@ -100,6 +116,8 @@ class AuditFile(Record):
             `no_claim` where there was nothing to refute.
         audited_at: UTC.
         seconds: what the checks took.
+        opening: the secrets of the audit, which its log holds after the findings; None in files of
+            earlier versions.
         findings: one per gate, and what else was found.
         files: SHA-256 of every file examined, by its path in the run's folder.
         public_key: the auditor's; signature: over the canonical JSON of all other fields.
@@ -121,6 +139,7 @@ class AuditFile(Record):
     reporting: tuple[ReportingItem, ...]
     findings: tuple[Finding, ...]
     not_run: tuple[NotRun, ...]
+    opening: Opening | None = None
     pre_registration: PreRegistration
     code: Provenance
     files: dict[str, Sha256]

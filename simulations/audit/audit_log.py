@@ -54,7 +54,7 @@ class AuditLog:
         """Append an entry, signed, and wait until the disk has it.
 
         Args:
-            kind: `pre_registration`, `finding` or `report`.
+            kind: `pre_registration`, `finding`, `opening` or `report`.
             content: JSON values.
         """
         entry: dict[str, Any] = {

@@ -21,6 +21,7 @@ from simulations.audit.audit_file import (
     LedgerLink,
     LogLink,
     NotRun,
+    Opening,
     PlannedGate,
     PreRegistration,
     Verdict,
@@ -35,6 +36,8 @@ from simulations.audit.guarantee import guarantee
 from simulations.audit.page import audit_page
 from simulations.audit.provenance import provenance
 from simulations.audit.reporting import claim_record, reporting_items
+from simulations.audit.run_canaries.gate import RUN_CANARIES, opened
+from simulations.audit.run_canaries.plan import guesses_of
 from simulations.audit.same_run import config_sha256
 
 SUITE: dict[CheckName, str] = {
@@ -79,7 +82,7 @@ def audit_run(
         out.mkdir(parents=True, exist_ok=True)
     log, started = AuditLog(out / LOG_FILE, key), time.monotonic()
     terms = Terms(alpha_each(checks), started + 60 * minutes, secrets.token_bytes(32))
-    plan = _plan(checks, terms, minutes)
+    plan = _plan(evidence, checks, terms, minutes)
     registered = log.append("pre_registration", _registered(evidence, plan))
     findings: list[Finding] = []
     for check in checks:
@@ -88,6 +91,8 @@ def audit_run(
         findings += found
         for each in found:
             log.append("finding", each.model_dump(mode="json"))
+    opening = _opening(evidence, checks, terms)
+    log.append("opening", opening.model_dump(mode="json"))
     claim = claim_record(evidence)
     audit = AuditFile(
         run=evidence.path.resolve().name,
@@ -102,6 +107,7 @@ def audit_run(
         reporting=reporting_items(evidence, claim),
         findings=tuple(findings),
         not_run=_not_run(checks),
+        opening=opening,
         pre_registration=plan,
         code=provenance(),
         files=dict(evidence.sha256),
@@ -115,7 +121,9 @@ def audit_run(
     return signed
 
 
-def _plan(checks: Sequence[Check], terms: Terms, minutes: float) -> PreRegistration:
+def _plan(
+    evidence: Evidence, checks: Sequence[Check], terms: Terms, minutes: float
+) -> PreRegistration:
     return PreRegistration(
         gates=tuple(
             PlannedGate(
@@ -130,7 +138,15 @@ def _plan(checks: Sequence[Check], terms: Terms, minutes: float) -> PreRegistrat
         family_alpha=FAMILY_ALPHA,
         budget_minutes=minutes,
         seed_commitment=hashlib.sha256(terms.seed).hexdigest(),
+        canaries=evidence.canaries,
     )
+
+
+def _opening(evidence: Evidence, checks: Sequence[Check], terms: Terms) -> Opening:
+    """The audit's own seed, and the canaries' secret where a check looked at it."""
+    plan, secret = evidence.canaries, opened(evidence) if RUN_CANARIES in checks else None
+    guesses = guesses_of(plan, secret) if plan and secret else None
+    return Opening(seed=terms.seed.hex(), canaries=guesses)
 
 
 def _registered(evidence: Evidence, plan: PreRegistration) -> dict[str, object]:

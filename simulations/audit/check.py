@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,10 @@ class Terms:
     def seconds_left(self) -> float:
         """What is left of the budget."""
         return self.deadline - time.monotonic()
+
+    def seed_of(self, purpose: str) -> int:
+        """A seed of its own for each purpose."""
+        return int.from_bytes(hashlib.sha256(self.seed + purpose.encode()).digest()[:8], "big")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from common.errors import ConfigError
 from simulations.audit import accounting, ledgers
+from simulations.audit.attacks import membership_attacks, released_run
 from simulations.audit.check import FAMILY_ALPHA, Check, Gate, Terms
 from simulations.audit.evidence import Evidence
 from simulations.audit.finding import Finding
@@ -23,6 +24,15 @@ def _ledger_seconds(evidence: Evidence) -> float:
     return 5.0 + 0.01 * sum(len(ledger.entries) for ledger in evidence.ledgers.values())
 
 
+def _attacks(evidence: Evidence, terms: Terms) -> tuple[Finding, ...]:
+    return released_run.audit_attacks(
+        evidence,
+        alpha=terms.alpha,
+        seconds_left=terms.seconds_left() / 2,  # the rest is for the checks that follow
+        seed=terms.seed_of("attacks"),
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     Check(
         name="A1",
@@ -33,6 +43,17 @@ CHECKS: tuple[Check, ...] = (
         run=lambda evidence, _: accounting.audit_accounting(evidence),
     ),
     *INSTRUMENTED,
+    Check(
+        name="A6",
+        title="Attacks on what is released",
+        needs="the released adapter, the run's data, and users that it kept out",
+        gates=tuple(
+            Gate(name, accepts, is_statistical=True)
+            for name, accepts in membership_attacks.GATES.items()
+        ),
+        seconds=released_run.seconds,
+        run=_attacks,
+    ),
     Check(
         name="A7",
         title="Ledgers",

@@ -13,20 +13,21 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from common.command_line import stderr_console
-from common.errors import ClaimRefuted
+from common.errors import ClaimRefuted, PrivacyError
 from simulations.command_options import AsJson, Quiet
 from simulations.run_paths import find_run
 
 if TYPE_CHECKING:
     from simulations.audit.audit_file import AuditFile
-    from simulations.audit.verifying import Verified
+    from simulations.audit.verified import Verified
 
 DEFAULT = "run"
 EXAMPLES = (
     "Examples:\n\n"
     "fedrec audit demo-20260101T120000Z-1a2b\n\n"
     "fedrec audit runs/NAME --checks A1,A7 --budget-minutes 5\n\n"
-    "fedrec audit verify runs/NAME/audit.json --key auditor.pub"
+    "fedrec audit verify runs/NAME/audit.json --key auditor.pub\n\n"
+    "fedrec audit positive-control"
 )
 
 
@@ -87,6 +88,7 @@ def audit(
     from simulations.audit.auditor_key import load_auditor_key
     from simulations.audit.checks import chosen_checks
     from simulations.audit.evidence import read_evidence, read_pinned
+    from simulations.audit.run_canaries.gate import with_run_canaries
 
     chosen = chosen_checks(checks)
     folder = find_run(run).path
@@ -95,7 +97,7 @@ def audit(
     console = stderr_console()
     found = audit_run(
         evidence,
-        chosen,
+        with_run_canaries(chosen, evidence),
         minutes=budget_minutes,
         out=out or folder,
         key=load_auditor_key(),
@@ -112,6 +114,41 @@ def audit(
             f"the audit refuted the claim of {found.run}: {failed[0].name}: {failed[0].reason} "
             f"({len(failed)} of {len(found.findings)} attempts succeed); do not rely on the claim, "
             f"see {place}"
+        )
+
+
+@audit_app.command("positive-control")
+def positive_control_command(
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Of the made-up people and their sites; may be given many times. Default: 0.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Gets positive-control.json and positive-control.md."),
+    ] = None,
+) -> None:
+    """Attack a federation that leaks on purpose: attacks that find nothing there prove nothing.
+
+    Exit code 2 where an attack does not find what is there.
+    """
+    from simulations.audit.attacks.control_results import controls
+
+    results = controls(seed or [0], out, lambda line: print(line, flush=True))
+    wrong = [
+        (each.seed, outcome)
+        for each in results
+        for outcome in each.outcomes
+        if not outcome.as_it_should_be
+    ]
+    if wrong:
+        at, first = wrong[0]
+        raise PrivacyError(
+            f"the positive control failed: seed {at}, {first.name}: {first.reason} ({len(wrong)} "
+            "in all); rely on no attack of this build"
         )
 
 

@@ -16,6 +16,7 @@ from common.release_record import ReleaseRecord
 from common.run_folder import ITEM_TO_ITEM_FILE, RunFolder
 from common.schema_version import read_versioned_lines
 from simulations.audit.exported_ledger import ExportedLedger, read_exported_ledger
+from simulations.audit.run_canaries.plan import PLAN_FILE, CanaryPlan, read_plan
 from simulations.audit.same_adapter import AdapterEvidence, read_adapter_evidence
 from simulations.audit.same_releases import check_releases
 from simulations.audit.same_run import check_config, check_report, check_rounds
@@ -23,6 +24,8 @@ from simulations.report.privacy_totals import charged
 from simulations.report.run_files import RunFiles, read_run
 
 SUMMARIES = ("metrics.json", "report.json", "report.html", "PRIVACY.md")
+DRAWN_AGAIN = ("report.json", "report.html", "PRIVACY.md")
+"""What `fedrec report` makes anew from the run's records."""
 ADAPTER_FILES = ("adapter.safetensors", "adapter.json", "adapter_model.safetensors",
                  "adapter_config.json", ITEM_TO_ITEM_FILE)  # fmt: skip
 
@@ -41,6 +44,7 @@ class Evidence:
         report: content of `report.json`; None without one.
         copies: ledger checkpoints that peers or anchors kept, handed in by the auditor.
         pinned: sites' identity keys that the auditor knows from elsewhere, hex by site.
+        canaries: plan of an audit run's canaries; None of another run, or where it is missing.
         sha256: of every file that was examined, by its path in the folder.
     """
 
@@ -53,6 +57,7 @@ class Evidence:
     report: Mapping[str, Any] | None
     copies: tuple[Checkpoint, ...] = ()
     pinned: Mapping[str, str] = field(default_factory=dict)
+    canaries: CanaryPlan | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -104,6 +109,7 @@ def read_evidence(
         report=report,
         copies=tuple(each for file in against for each in read_checkpoints(file)),
         pinned=kept,
+        canaries=read_plan(path) if (path / PLAN_FILE).is_file() else None,
         sha256=sha256,
     )
 
@@ -112,7 +118,8 @@ def examined_files(path: Path) -> list[str]:
     """Paths in the run's folder of every file that an audit examines and that is there."""
     names = ["config.toml", "rounds.jsonl", "releases.jsonl", *SUMMARIES]
     names += [f"adapter/{name}" for name in ADAPTER_FILES]
-    names.append("checkpoint/checkpoint.safetensors")
+    names += ["checkpoint/checkpoint.safetensors", PLAN_FILE]
+    names += sorted(f"sums/{file.name}" for file in (path / "sums").glob("*.safetensors"))
     names += sorted(f"ledgers/{file.name}" for file in (path / "ledgers").glob("*.json"))
     return [name for name in names if (path / name).is_file()]
 

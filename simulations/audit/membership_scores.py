@@ -31,7 +31,9 @@ def rmia_scores(
     """Offline RMIA (Zarifzadeh, Liu & Shokri 2024): share of others that a user dominates.
 
     LR(x, z) = [p(x|θ) ÷ p̄(x)] ÷ [p(z|θ) ÷ p̄(z)], p̄ = ((1 + a)·p_out + (1 − a)) ÷ 2,
-    score = Pr_z[LR ≥ γ].
+    score = Pr_z[LR > γ] + ½·Pr_z[LR = γ]. The paper's is Pr_z[LR ≥ γ]; with half a tie, an
+    other that is scored against a population with itself in it ranks neither above nor below
+    its place, and the order of users is that of their ratios.
 
     Args:
         target: [n] p(x|θ) in (0, 1] of the users under the attacked model.
@@ -62,9 +64,11 @@ def rmia_scores(
             raise PrivacyError("offline RMIA needs probabilities in (0, 1]; give exp(-mean loss)")
     ours = np.log(target) - np.log(_average(reference, offline_a))
     theirs = np.log(population) - np.log(_average(population_reference, offline_a))
-    # LR ≥ γ in logarithms; the margin keeps exact ties on the side of "≥".
-    reached = ours - math.log(gamma) + 1e-12
-    return np.searchsorted(np.sort(theirs), reached, side="right") / len(theirs)
+    reached, ordered = ours - math.log(gamma), np.sort(theirs)
+    # The margins keep ties that are exact but for rounding.
+    below = np.searchsorted(ordered, reached - 1e-12, side="left")
+    upto = np.searchsorted(ordered, reached + 1e-12, side="right")
+    return (below + upto) / (2 * len(theirs))
 
 
 def _average(reference: Floats, a: float) -> Floats:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,20 +20,11 @@ from common.run_folder import CONFIG_FILE
 from simulations.audit.audit_file import AUDIT_PAGE, DOMAIN, AuditFile
 from simulations.audit.audit_log import read_log, root_at
 from simulations.audit.auditor_key import is_signed
-from simulations.audit.evidence import file_hashes
+from simulations.audit.evidence import DRAWN_AGAIN, file_hashes
+from simulations.audit.opening import openings
 from simulations.audit.page import audit_page
 from simulations.audit.provenance import provenance
-
-
-class Verified(NamedTuple):
-    """One thing that was looked at: it holds, or it could not be seen.
-
-    What does not hold raises.
-    """
-
-    what: str
-    holds: bool
-    text: str
+from simulations.audit.verified import Verified
 
 
 def verify_audit(
@@ -63,7 +54,8 @@ def verify_audit(
     found = [_signature(path, content, audit, key), _links(path, audit, site_keys or {})]
     beside = path.parent if (path.parent / CONFIG_FILE).is_file() else None
     found.append(_files(path, audit, run or beside))
-    found.append(_log(path, audit))
+    found.append(_log(path, content))
+    found += openings(path, audit)
     found.append(_page(path, content, audit))
     return audit, tuple(found)
 
@@ -131,12 +123,17 @@ def _files(path: Path, audit: AuditFile, run: Path | None) -> Verified:
         text = "the run's folder does not lie beside the file (--run FOLDER)"
         return Verified("files", holds=False, text=text)
     now = file_hashes(run)
-    for name, sha256 in audit.files.items():
+    for name, sha256 in sorted(audit.files.items(), key=lambda file: file[0] in DRAWN_AGAIN):
         if now.get(name) != sha256:
             what = "was changed since the audit" if name in now else "is missing"
+            remedy = "restore it, or audit again"
+            if name in DRAWN_AGAIN:  # by `fedrec report`, perhaps; or by a liar
+                remedy = (
+                    "the records that it is drawn from are those examined; if `fedrec report` drew "
+                    "it again, audit again"
+                )
             raise EvidenceError(
-                f"changed evidence: {run / name} {what} ({path} has its SHA-256); restore it, or "
-                "audit again"
+                f"changed evidence: {run / name} {what} ({path} has its SHA-256); {remedy}"
             )
     surplus = sorted(set(now) - set(audit.files))
     if surplus:
@@ -147,30 +144,36 @@ def _files(path: Path, audit: AuditFile, run: Path | None) -> Verified:
     return Verified("files", holds=True, text=f"{len(now)} files of {run} are those examined")
 
 
-def _log(path: Path, audit: AuditFile) -> Verified:
-    log, link = path.parent / audit.audit_log.file, audit.audit_log
+def _log(path: Path, content: Mapping[str, Any]) -> Verified:
+    link = content["audit_log"]
+    log = path.parent / link["file"]
     if not log.is_file():
         return Verified("audit log", holds=False, text=f"{log.name} does not lie beside the file")
     lines = read_log(log)
-    if root_at(lines, link.tree_size) != link.root:
+    if root_at(lines, link["tree_size"]) != link["root"]:
         raise EvidenceError(
             f"tampered audit: {log} is not the log that {path} was signed with; get both from the "
             "auditor again"
         )
-    own = lines[link.pre_registration - 1 : link.tree_size]
-    plan, findings = (own[0], own[1:]) if own else ({"kind": "none"}, [])
+    own = lines[link["pre_registration"] - 1 : link["tree_size"]]
+    plan: dict[str, Any] = own[0] if own else {"kind": "none"}
     if (
         plan["kind"] != "pre_registration"
-        or plan["content"]["plan"] != audit.pre_registration.model_dump(mode="json")
-        or [e["content"] for e in findings] != [f.model_dump(mode="json") for f in audit.findings]
+        or plan["content"]["plan"] != content["pre_registration"]
+        or _logged(own, "finding") != content["findings"]
+        or _logged(own, "opening") != [each for each in [content.get("opening")] if each]
     ):
         raise EvidenceError(
-            f"tampered audit: {path} states another plan or other findings than {log.name} has; "
-            "get both from the auditor again"
+            f"tampered audit: {path} states another plan, other findings or another opening than "
+            f"{log.name} has; get both from the auditor again"
         )
     return Verified(
         "audit log", holds=True, text=f"what would be tested was logged first, at {plan['time']}"
     )
+
+
+def _logged(lines: Sequence[Mapping[str, Any]], kind: str) -> list[Any]:
+    return [line["content"] for line in lines if line["kind"] == kind]
 
 
 def _page(path: Path, content: Mapping[str, Any], audit: AuditFile) -> Verified:

@@ -45,6 +45,7 @@ def alerts(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> list[Al
         The gravest first.
     """
     grave = [
+        *_canaries(run),
         *_guarantee(run, claim),
         *_accounting(run, claim, totals),
         *_sites(run),
@@ -55,6 +56,16 @@ def alerts(run: RunFiles, claim: Claim, totals: Sequence[SiteTotals]) -> list[Al
         *(Alert("grave", line) for line in grave),
         *(Alert("note", line) for line in _lab_only(run)),
     ]
+
+
+def _canaries(run: RunFiles) -> Iterator[str]:
+    canaries = run.config.evaluation.audit_canaries
+    if canaries:
+        yield (
+            f"Audit run: about half of {canaries} made-up users were woven into the sites, to be "
+            "guessed by an audit. They are in the model, and not in any table of results; do not "
+            "use the model, and do not take its figures for those of a run without them."
+        )
 
 
 def _guarantee(run: RunFiles, claim: Claim) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,20 @@ def test_a_real_site_refuses_mode_none_and_exact_metrics(
     marked = make_config(insecure_seeded_noise=True)
     with pytest.raises(PolicyRefusal, match="insecure_seeded_noise"):
         agent_for(NODE, marked).train(train(marked))
+
+
+def test_a_real_site_takes_no_part_in_an_audit_run(
+    make_config: Callable[..., RunConfig],
+) -> None:
+    config = make_config()
+    evaluation = config.evaluation.model_copy(update={"audit_canaries": 10})
+    audited = config.model_copy(update={"evaluation": evaluation})
+    simulated = agent_for({"partition-id": 0}, audited)
+    assert simulated.train(train(audited)).release is not None
+    real = replace(simulated.data, simulated=False)
+    agent = SiteAgent(real, audited, simulated.policy, simulated.ledger)
+    with pytest.raises(PolicyRefusal, match=r"audit_canaries=10: an audit run"):
+        agent.train(train(audited, 2))
 
 
 def test_evaluation_sums_are_marked_lab_only(make_config: Callable[..., RunConfig]) -> None:

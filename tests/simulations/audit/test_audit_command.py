@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 
+from common.errors import EvidenceError
+from simulations.audit.audit_file import AuditFile, Opening
+from simulations.audit.audit_log import AuditLog
+from simulations.audit.auditor_key import load_auditor_key
 from simulations.audit.check import Gate, Terms
 from simulations.audit.checks import CHECKS, alpha_each, run_check
 from simulations.audit.evidence import read_evidence
 from simulations.audit.finding import Finding
+from simulations.audit.opening import openings
+from simulations.audit.verifying import _log
 from tests.browser import Browser
 from tests.own_process import Command
 from tests.page_checks import assert_page_is_sound
@@ -29,7 +36,7 @@ def test_the_production_code_is_driven_under_the_runs_configuration(
     assert (code, err) == (0, "")
     audit = json.loads(out)
     assert audit["verdict"] == "not_refuted"
-    assert {each["check"] for each in audit["not_run"]} == {"A6"}
+    assert audit["not_run"] == []
     passed = {each["check"] for each in audit["findings"] if each["verdict"] == "pass"}
     assert passed >= {"A1", "A2", "A3", "A4", "A7"}
     planned = {each["name"] for each in audit["pre_registration"]["gates"]}
@@ -63,12 +70,15 @@ def test_a_run_is_audited_signed_and_verified(
     assert os.stat(key).st_mode & 0o777 == 0o600
     log = [json.loads(line) for line in (run / "audit-log.jsonl").read_text().splitlines()]
     assert [log[0]["kind"], log[-1]["kind"]] == ["pre_registration", "report"]
-    assert {each["kind"] for each in log[1:-1]} == {"finding"}
+    assert {each["kind"] for each in log[1:-2]} == {"finding"}
+    assert (log[-2]["kind"], log[-2]["content"]) == ("opening", audit["opening"])
+    seed = bytes.fromhex(audit["opening"]["seed"])
+    assert audit["pre_registration"]["seed_commitment"] == hashlib.sha256(seed).hexdigest()
 
     public = str(key.with_suffix(".pub"))
     code, out, err = fedrec("audit", "verify", str(run / "audit.json"), "--key", public)
     assert (code, err) == (0, "")
-    assert out.count(": holds: ") == 4  # the sites' keys were not given
+    assert out.count(": holds: ") == 5  # the sites' keys were not given
     sites = {link["site"]: link["checkpoint"]["public_key"] for link in audit["ledgers"]}
     (tmp_path / "sites.json").write_text(json.dumps(sites))
     options = ("--key", public, "--site-keys", str(tmp_path / "sites.json"), "--json")
@@ -129,6 +139,53 @@ def test_a_tampered_audit_does_not_verify(
     import re
 
     assert re.search(named, err), err
+
+
+def test_an_opened_seed_is_held_against_its_commitment(make_run: MakeRun, fedrec: Command) -> None:
+    run = make_run()
+    assert fedrec("audit", str(run), *RECORDS, "--quiet")[0] == 0
+    audit = AuditFile.model_validate_json((run / "audit.json").read_text())
+    assert [each.holds for each in openings(run, audit)] == [True]
+    other = audit.model_copy(update={"opening": Opening(seed="0" * 64)})
+    with pytest.raises(EvidenceError, match="opens another seed than it committed to"):
+        openings(run, other)
+    earlier = audit.model_copy(update={"opening": None})
+    assert [each.holds for each in openings(run, earlier)] == [False]
+
+
+def test_a_file_of_before_the_opening_still_verifies(make_run: MakeRun, fedrec: Command) -> None:
+    """Its log has no opening, and its plan no canaries: it is compared as it was written."""
+    run = make_run()
+    assert fedrec("audit", str(run), *RECORDS, "--quiet")[0] == 0
+    content = json.loads((run / "audit.json").read_text())
+    content["opening"] = None
+    with pytest.raises(EvidenceError, match="another opening than audit-log.jsonl has"):
+        _log(run / "audit.json", content)
+    lines = [json.loads(line) for line in (run / "audit-log.jsonl").read_text().splitlines()]
+    (run / "audit-log.jsonl").unlink()
+    log = AuditLog(run / "audit-log.jsonl", load_auditor_key())
+    del content["opening"], content["pre_registration"]["canaries"]
+    del lines[0]["content"]["plan"]["canaries"]
+    for line in lines[:-2]:
+        place = log.append(line["kind"], line["content"])
+    content["audit_log"] |= {"tree_size": place.tree_size, "root": place.root}
+    assert _log(run / "audit.json", content).holds
+
+
+def test_a_report_drawn_again_since_is_named_as_that(make_run: MakeRun, fedrec: Command) -> None:
+    run = make_run()
+    assert fedrec("audit", str(run), *RECORDS, "--quiet")[0] == 0
+    with (run / "report.html").open("a") as page:
+        page.write("<!-- drawn again -->")
+    code, _, err = fedrec("audit", "verify", str(run / "audit.json"))
+    assert code == 2
+    assert "report.html was changed since the audit" in err
+    assert "if `fedrec report` drew it again, audit again" in err
+    with (run / "rounds.jsonl").open("a") as log:
+        log.write("{}\n")
+    _, _, err = fedrec("audit", "verify", str(run / "audit.json"))
+    assert "rounds.jsonl was changed since the audit" in err  # records come first
+    assert "drew it again" not in err
 
 
 def test_another_auditor_s_key_does_not_verify(make_run: MakeRun, fedrec: Command) -> None:

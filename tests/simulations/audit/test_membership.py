@@ -79,9 +79,20 @@ def test_rmia_is_the_formula(a, gamma, seed):
     assert rmia_scores(p, out, z, z_out, a, gamma) == pytest.approx(expected)
 
 
-def test_rmia_counts_equal_ratios():
+def test_rmia_halves_equal_ratios():
     same = np.full(4, 0.5)
-    assert rmia_scores(same, same[None], same, same[None], 0.3).tolist() == [1, 1, 1, 1]
+    assert rmia_scores(same, same[None], same, same[None], 0.3).tolist() == [0.5] * 4
+
+
+def test_others_that_are_the_population_keep_the_order_of_the_ratios():
+    rng = np.random.default_rng(0)
+    members, others, one = rng.uniform(0.3, 1, 9), rng.uniform(0.1, 0.9, 30), np.ones(30)
+    inside = rmia_scores(members, one[None, :9], others, one[None], 1.0)
+    outside = rmia_scores(others, one[None], others, one[None], 1.0)
+    assert auc(inside, outside) == auc(members, others)
+    best = members[members > others.max()]
+    assert len(best) > 0
+    assert (inside > outside.max()).sum() == len(best)
 
 
 def test_wrong_scores_are_refused():
