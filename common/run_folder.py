@@ -271,7 +271,7 @@ class RunFolder:
         """
         tensors, metadata = read_versioned_tensors(self.checkpoint_file)
         text = metadata.get("state", "")
-        if metadata.get("sha256") != _digest(tensors, text):
+        if metadata.get("sha256", digest := _digest(tensors, text)) != digest:  # older: none
             raise RunFolderError(f"{self.checkpoint_file} is damaged; restore it from a backup")
         state: dict[str, Any] = json.loads(text)
         return tensors, state
