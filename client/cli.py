@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from client.adapter_commands import install_adapter, rollback_adapter
+from client.connect_commands import connect
 from client.source_cli import first_refresh, previewed, register
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
@@ -36,6 +38,15 @@ ledger_app = typer.Typer(
 )
 app.add_typer(ledger_app, name="ledger")
 register(app)
+app.command(
+    epilog="Example: fedrec-site connect --site /srv/fedrec/site --superlink HOST:9092 --ca ca.crt"
+)(connect)
+app.command("install-adapter", epilog="Example: fedrec-site install-adapter ./export --site .")(
+    install_adapter
+)
+app.command("rollback-adapter", epilog="Example: fedrec-site rollback-adapter --site .")(
+    rollback_adapter
+)
 
 Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
 AsJson = Annotated[
@@ -223,7 +234,7 @@ def code_hash(
     ] = None,
 ) -> None:
     """Print the hash of a bundle's code, for code_sha256 of policy.toml."""
-    from client.resident.bundle_hash import bundle_root, bundle_sha256, sign_bundle
+    from common.bundle_hash import bundle_root, bundle_sha256, sign_bundle
 
     root = bundle_root() if bundle is None else bundle
     print(bundle_sha256(root))

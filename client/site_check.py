@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from client.connection_check import connection_lines
 from client.policy import SitePolicy
 from client.policy_file import POLICY_FILE
 from client.site_data import declared_examples, has_no_tables_yet, load_site
@@ -65,6 +66,7 @@ def check_site(folder: Path, config: RunConfig, preview: Preview | None = None) 
         ConfigError: the mode needs peers and the policy pins none.
         DataError: the data cannot be used, or lack what `model.context` asks for.
         SelfTestError: the private step does not do what it claims here.
+        ConnectionFault: the site has a connection.toml, and cannot join.
     """
     site = _site(folder, preview)
     policy = policy_of(folder, config, is_simulated=site.simulated)
@@ -76,7 +78,8 @@ def check_site(folder: Path, config: RunConfig, preview: Preview | None = None) 
     if config.privacy.unit == "example":
         declared_examples(site.name, site.declared_examples)
     check_attributes(ContextEncoder.of(config.model), dict.fromkeys(site.attributes))
-    proven = prove_private_step(config, site.catalogue).lines() if config.is_private else []
+    proven = connection_lines(folder)
+    proven += prove_private_step(config, site.catalogue).lines() if config.is_private else []
     return SiteCheck(
         [] if preview is None else preview.lines,
         proven or ["nothing: privacy.mode=none makes no claim"],

@@ -18,14 +18,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.adapter_gain.measuring import Bench, measure, train
-from benchmarks.adapter_gain.plan import ARMS, COLD_SHARE, DATASETS, EPSILONS, Cell, cells
+from benchmarks.adapter_gain.page import renew
+from benchmarks.adapter_gain.plan import ARMS, DATASETS, EPSILONS, Cell, cells
+from benchmarks.adapter_gain.running import Runner
 from benchmarks.adapter_gain.tables import markdown, runs
-from common.atomic_files import write_text
-from common.errors import ConfigError, FedrecError
-from simulations.datasets import load_dataset
+from common.errors import FedrecError
 
-BEGIN, END = "<!-- >>> python -m benchmarks.adapter_gain -->", "<!-- <<< -->"
+COMMAND = "python -m benchmarks.adapter_gain"
 
 
 def main() -> int:
@@ -37,44 +36,20 @@ def main() -> int:
         tables = f"{markdown(found)}\n\n{runs(found)}"
         print(tables)
         if arguments.write:
-            write_text(arguments.write, with_tables(arguments.write.read_text("utf-8"), tables))
+            renew(arguments.write, COMMAND, tables)
     except FedrecError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def with_tables(page: str, tables: str) -> str:
-    """`page` with what stands between its two marks renewed.
-
-    Raises:
-        ConfigError: the marks do not stand there once each, in order.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after or END in after:
-        raise ConfigError([f"the page must have the lines {BEGIN!r} and {END!r} once each"])
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
-
-
 def _found(arguments: argparse.Namespace) -> dict[Cell, dict[str, Any]]:
+    runner = Runner(arguments.stage, no_runs=arguments.no_runs)
     found: dict[Cell, dict[str, Any]] = {}
-    benches: dict[str, Bench] = {}
     for cell in cells(arguments.data, arguments.epsilon, arguments.arm, arguments.seeds):
-        path = arguments.out / cell.name
-        is_done = (path / f"gain-{arguments.stage}.json").is_file()
-        if arguments.no_runs and not is_done:
-            continue
-        config = cell.config(arguments.set)
-        if cell.dataset not in benches:
-            whole = load_dataset(config.data, notify=lambda line: print(line, file=sys.stderr))
-            benches[cell.dataset] = Bench(whole, config, COLD_SHARE)
-        if not is_done:
-            print(f"run {cell.name}", file=sys.stderr, flush=True)
-            train(benches[cell.dataset], config, path)
-        found[cell] = measure(benches[cell.dataset], path, arguments.stage)
-        if found[cell]["config_sha256"] != config.sha256():
-            raise ConfigError([f"{path} was run with other settings; use another --out"])
+        figures = runner.figures(cell, cell.config(arguments.set), arguments.out / cell.name)
+        if figures is not None:
+            found[cell] = figures
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from simulations.cold_items import (
     without_items,
 )
 from simulations.engines import run_engine
-from simulations.evaluation.full_ranking import evaluate_scorer
+from simulations.evaluation.full_ranking import Scorer, Scores, evaluate_scorer
 from simulations.new_items import with_new_items
 from simulations.run_scorer import scorer_of
 from simulations.run_statistics import run_statistics
@@ -34,6 +35,7 @@ from simulations.simulate import total_epsilon
 from simulations.simulated_sites import simulated_sites
 
 Stage = Literal["validation", "test"]
+_OF_LORA = ("lora_layers", "lora_rank", "lora_rows", "adapter", "history_gradient")
 
 
 class Bench:
@@ -43,6 +45,7 @@ class Bench:
         """Draws the cold items of `whole` and takes them out; `config` gives seed and split."""
         data = config.data
         self.whole = whole
+        self.starts: dict[str, dict[str, Any]] = {}  # figures before training, by what matters
         self.cold = draw_cold_items(whole, cold_share, data.seed)
         self.known = without_items(whole, self.cold.all, data.min_interactions)
         known = self.known
@@ -69,15 +72,22 @@ def train(bench: Bench, config: RunConfig, path: Path) -> None:
     folder.write_text("done", f"{time.process_time() - started:.0f} processor seconds\n")
 
 
+def measured(path: Path, stage: Stage) -> dict[str, Any] | None:
+    """What `measure` found in `path` before; None: nothing yet."""
+    name = f"gain-{stage}.json"
+    return RunFolder.open(path).read_json(name) if (path / name).is_file() else None
+
+
 def measure(bench: Bench, path: Path, stage: Stage) -> dict[str, Any]:
     """Rank for the run in `path` and for its start; kept in ``gain-STAGE.json`` there.
 
     Returns:
         The run's settings in short, and the figures of each user and each cold item.
     """
-    folder, name = RunFolder.open(path), f"gain-{stage}.json"
-    if (path / name).is_file():
-        return folder.read_json(name)
+    before = measured(path, stage)
+    if before is not None:
+        return before
+    folder = RunFolder.open(path)
     config = folder.read_config()
     adapter = folder.read_adapter()[0]
     items = bench.cold_of(stage)
@@ -90,11 +100,41 @@ def measure(bench: Bench, path: Path, stage: Stage) -> dict[str, Any]:
         "events": len(events),
         "cold_items": len(items),
         "catalogue": len(bench.whole.catalogue),
-        "start": _figures(bench, folder, config, initial_adapter(config), events, stage),
+        "start": _start_figures(bench, folder, config, events, stage),
         "run": _figures(bench, folder, config, adapter, events, stage),
     }
-    folder.write_json(name, found)
+    folder.write_json(f"gain-{stage}.json", found)
     return found
+
+
+def _start_figures(
+    bench: Bench, folder: RunFolder, config: RunConfig, events: Sequence[UserSplit], stage: Stage
+) -> dict[str, Any]:
+    """As `_figures` before training, found once for all runs that start alike.
+
+    LoRA changes nothing at the start, so that its own settings do not count; the released
+    popularity does.
+    """
+    model = config.model.model_dump(exclude=set(_OF_LORA))
+    prior = run_statistics(folder).item_prior
+    key = f"{stage} {config.federation.seed} {model} {hashlib.sha256(prior.tobytes()).hexdigest()}"
+    if key not in bench.starts:
+        adapter = initial_adapter(config)
+        bench.starts[key] = _figures(bench, folder, config, adapter, events, stage)
+    return bench.starts[key]
+
+
+def _once(scorer: Scorer) -> Scorer:
+    """`scorer`, asked but once for the same histories."""
+    kept: dict[tuple[bytes, ...], Scores] = {}
+
+    def score(histories: Sequence[NDArray[np.int64]]) -> Scores:
+        key = tuple(history.tobytes() for history in histories)
+        if key not in kept:
+            kept[key] = scorer(histories)
+        return kept[key]
+
+    return score
 
 
 def _figures(
@@ -111,6 +151,7 @@ def _figures(
     users = evaluate_scorer(scorer_of(trained, adapter, statistics), bench.splits, stage)
     whole = build_recommender(config, bench.whole.catalogue)
     scorer = with_new_items(whole, trained, adapter, statistics.item_prior, bench.cold.all)
+    scorer = _once(scorer)
     every = evaluate_cold(scorer, events)
     only = evaluate_cold(among(scorer, bench.cold_of(stage)), events)
     return {

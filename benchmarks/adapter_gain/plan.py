@@ -1,8 +1,7 @@
 """The runs of the study: which part of the model is trained, on what data, at which ε.
 
-These are first settings, not searched ones. They may be chosen on validation alone
-(``--stage validation --set KEY=VALUE``): known items on each user's second-last item, cold items
-on a set of cold items of their own.
+A run has first settings, and over them those of the point that the search on validation chose
+for its data set and ε (`CHOSEN`); where none was searched or none was better, the first alone.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from benchmarks.adapter_gain.points import FIRST, settings_of
 from common.config import RunConfig
 from common.config_loading import load_config
 
@@ -55,6 +55,13 @@ _PRIVATE_ARMS = {
     "head": ("federation.rounds=1",),
     "both": ("federation.rounds=1", "federation.lora_lr_scale=0.01"),
 }
+CHOSEN = {
+    ("movielens-100k", math.inf): "both-sides",
+    ("movielens-100k", 8.0): "both-sides",
+    ("debian-packages", math.inf): "both-sides",
+    ("debian-packages", 8.0): "both-sides",
+}
+"""Of LoRA alone: the marked points of the search's table; elsewhere `FIRST`."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,12 @@ class Cell:
         """Of the run's folder."""
         return f"{self.dataset}-epsilon-{self.epsilon:g}-{self.arm}-seed-{self.seed}"
 
-    def config(self, extra: Iterable[str] = ()) -> RunConfig:
-        """The run's whole configuration, with `extra` settings over it.
+    def config(self, extra: Iterable[str] = (), point: str | None = None) -> RunConfig:
+        """The run's whole configuration.
+
+        Args:
+            extra: settings over all others.
+            point: of the search; None: the chosen one.
 
         Raises:
             ConfigError: an extra setting is wrong.
@@ -89,6 +100,10 @@ class Cell:
         own = (_PRIVATE_ARMS if private else _PLAIN_ARMS)[self.arm]
         if self.epsilon < _SMALL_BUDGET:
             own += _FEWER_COUNTS
+        if point is None:
+            is_searched = self.arm == "lora"
+            point = CHOSEN.get((self.dataset, self.epsilon), FIRST) if is_searched else FIRST
+        own += settings_of(point, self.epsilon)
         named = (
             f"data.dataset={self.dataset}",
             f"model.item_side={self.arm}",

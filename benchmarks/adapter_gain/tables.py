@@ -49,6 +49,16 @@ def verdict(difference: Interval) -> str:
     return "costs" if difference.high < 0 else "not distinguishable"
 
 
+def budget_text(epsilon: float) -> str:
+    """ε as the tables show it."""
+    return "∞" if np.isinf(epsilon) else f"{epsilon:g}"
+
+
+def interval_text(each: Interval) -> str:
+    """A difference and its interval."""
+    return f"{each.mean:+.4f} [{each.low:+.4f}, {each.high:+.4f}]"
+
+
 def _row(found: Found, dataset: str, epsilon: float, where: str, comparison: str) -> list[str]:
     def table(arm: str, side: str) -> NDArray[np.float64] | None:
         cells = sorted(
@@ -70,11 +80,11 @@ def _row(found: Found, dataset: str, epsilon: float, where: str, comparison: str
     shown = [
         dataset,
         WHERE[where],
-        "∞" if np.isinf(epsilon) else f"{epsilon:g}",
+        budget_text(epsilon),
         COMPARED[comparison],
         f"{frozen.mean():.4f}",
         f"{adapted.mean():.4f}",
-        f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
+        interval_text(difference),
         verdict(difference),
     ]
     return [f"| {' | '.join(shown)} |"]
@@ -91,7 +101,7 @@ def runs(found: Found) -> str:
     for (dataset, arm, epsilon), some in kinds.items():
         spent = [each["epsilon"] for each in some if each["epsilon"] is not None]
         rows.append(
-            f"| {dataset} | {arm} | {'∞' if np.isinf(epsilon) else f'{epsilon:g}'} | "
+            f"| {dataset} | {arm} | {budget_text(epsilon)} | "
             f"{some[0]['parameters']:,} | {f'{max(spent):.2f}' if spent else '–'} | {len(some)} |"
         )
     return "\n".join(rows)

@@ -7,18 +7,24 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.adapter_gain.__main__ import BEGIN, END, with_tables
+from benchmarks.adapter_gain import __main__ as study
+from benchmarks.adapter_gain import search
 from benchmarks.adapter_gain.measuring import Bench, measure, train
-from benchmarks.adapter_gain.plan import ARMS, DATASETS, EPSILONS, Cell, cells
+from benchmarks.adapter_gain.page import END, begin_mark, with_text
+from benchmarks.adapter_gain.plan import ARMS, CHOSEN, DATASETS, EPSILONS, Cell, cells
+from benchmarks.adapter_gain.points import PLAIN, PRIVATE
+from benchmarks.adapter_gain.running import Runner
 from benchmarks.adapter_gain.tables import markdown, runs, verdict
+from benchmarks.adapter_gain.trials import Trial, trials
 from common.errors import ConfigError
+from common.run_folder import RunFolder
 from simulations.evaluation.intervals import Interval
 from simulations.synthetic import synthetic_dataset
 
 WHERE = ("known", "cold", "cold_only")
 
 
-def figures(level: float, gain: float = 0.0, size: int = 50) -> dict:
+def figures(level: float, gain: float | np.ndarray = 0.0, size: int = 50) -> dict:
     spread = np.linspace(0, 1, size)
     return {
         side: {where: {"ndcg_10": (spread * 0.1 + level + extra).tolist()} for where in WHERE}
@@ -76,11 +82,64 @@ def test_a_verdict_says_no_more_than_the_interval(low, high, said):
     assert verdict(Interval((low + high) / 2, low, high)) == said
 
 
-def test_tables_stand_between_the_marks():
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert with_tables(page, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    with pytest.raises(ConfigError, match="once each"):
-        with_tables("no marks", "new")
+def test_each_command_writes_between_its_own_marks():
+    own, other = (begin_mark(command) for command in (study.COMMAND, search.COMMAND))
+    page = f"before\n{own}\nold\n{END}\nafter\n{other}\nkept\n{END}\n"
+    written = f"before\n{own}\nnew\n{END}\nafter\n{other}\nkept\n{END}\n"
+    assert with_text(page, study.COMMAND, "new") == written
+    assert with_text(written, search.COMMAND, "kept") == written
+    for wrong in ("no marks", f"{own}\nno end", page.replace("kept", own)):
+        with pytest.raises(ConfigError, match="once"):
+            with_text(wrong, study.COMMAND, "new")
+
+
+def test_every_point_of_the_search_is_another_run():
+    planned = list(trials(DATASETS, search.EPSILONS))
+    hashes = {trial.config().sha256() for trial in planned}
+    assert len(hashes) == len({trial.name for trial in planned}) == len(planned)
+
+
+def test_the_study_runs_what_was_chosen_and_the_search_does_not_move_with_it(monkeypatch):
+    cell = Cell("movielens-100k", math.inf, "lora", 0)
+    tried = {trial.point: trial.config() for trial in trials([cell.dataset], [math.inf])}
+    for point, config in tried.items():
+        monkeypatch.setitem(CHOSEN, (cell.dataset, cell.epsilon), point)
+        assert cell.config() == config
+        assert {t.point: t.config() for t in trials([cell.dataset], [math.inf])} == tried
+    head = Cell("movielens-100k", math.inf, "head", 0)
+    assert head.config() == head.config(point="first")
+    for (_, epsilon), point in CHOSEN.items():
+        assert point in (PLAIN if math.isinf(epsilon) else PRIVATE)
+
+
+def test_the_search_marks_the_largest_gain_of_each_data_set_and_budget():
+    tried = list(trials(DATASETS[:1], [math.inf]))[:2]
+    plain, private = Cell(DATASETS[0], math.inf, "lora", 0), Cell(DATASETS[0], 8.0, "lora", 0)
+    assert [trial.cell for trial in tried] == [plain, plain]
+    noise = np.random.default_rng(0).normal(0, 0.01, 50)
+    better, worse = figures(0.1, gain=noise + 0.02), figures(0.1, gain=noise)
+    alone = {Trial(private, "first"): worse}
+    lines = search.markdown({tried[0]: worse, tried[1]: better} | alone).splitlines()[2:]
+    assert [f"**{trial.point}**" in line for trial, line in zip(tried, lines[:2], strict=True)] == [
+        False,
+        True,
+    ]
+    assert "**" not in lines[2]  # the only one of its kind was not chosen among any
+    assert "| 8 | first: the first settings | 1,234 |" in lines[2]
+    assert search.gain(search.differences(figures(0.1))) == 0.0
+
+
+def test_a_folder_of_other_settings_is_refused_and_nothing_is_run_unasked(tmp_path):
+    cell, runner = Cell("movielens-100k", 8.0, "lora", 0), Runner("validation", no_runs=True)
+    assert runner.figures(cell, cell.config(), tmp_path / "none") is None
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_config(cell.config())
+    folder.write_json("gain-validation.json", {"kept": 1})
+    found = runner.figures(cell, cell.config(), tmp_path / "run")
+    assert found is not None
+    assert found["kept"] == 1
+    with pytest.raises(ConfigError, match="other settings"):
+        runner.figures(cell, cell.config(["federation.rounds=7"]), tmp_path / "run")
 
 
 @pytest.mark.slow
