@@ -62,6 +62,6 @@ def write_run_config(path: Path, config: RunConfig, resume: str = "") -> Path:
         config: the run's configuration.
         resume: the run to go on with, by name; empty: a new run.
     """
-    keys = {RESUME: resume, **config.model_dump()}
+    keys = {**({RESUME: resume} if resume else {}), **config.model_dump()}
     path.write_text(tomli_w.dumps(keys), encoding="utf-8")
     return path
