@@ -52,26 +52,37 @@ def resume_command(run: Path, *, app: Path, connection: str = "") -> list[str]:
     return ["flwr", "run", str(app), *target, "--stream", "--run-config", str(path)]
 
 
-def resume_run(run: Path, *, app: Path, connection: str = "", only_print: bool = False) -> None:
+def resume_run(
+    run: Path,
+    *,
+    app: Path,
+    connection: str = "",
+    flower_home: Path | None = None,
+    only_print: bool = False,
+) -> None:
     """Resumes a run by ``flwr run`` and streams its log; or prints the command alone.
 
     Args:
         run: the run's folder.
         app: as for `resume_command`, as is `connection`.
         connection: see there.
+        flower_home: Flower's own folder, which knows the connection; None: the user's.
         only_print: whether to print the command instead.
 
     Raises:
         FedrecError: as `resume_command`; or the run did not end as finished.
     """
     command = resume_command(run, app=app, connection=connection)
+    home = {} if flower_home is None else {"FLWR_HOME": str(flower_home)}
     if only_print:
-        print(shlex.join(command))
+        print(
+            *(f"{name}={shlex.quote(value)}" for name, value in home.items()), shlex.join(command)
+        )
         return
     program = shutil.which(command[0])
     if program is None:
         raise FederationError("the command flwr is not on PATH; activate fedrec's environment")
-    environment = {**os.environ, **QUIET_ENVIRONMENT}
+    environment = {**os.environ, **QUIET_ENVIRONMENT, **home}
     subprocess.run([program, *command[1:]], env=environment, check=False)
     if not is_trained(RunFolder.open(run)):
         raise FederationError(

@@ -67,8 +67,11 @@ def test_the_bundle_names_both_apps_and_every_key(tmp_path: Path) -> None:
 def test_flower_reads_back_the_very_config(tmp_path: Path, config: RunConfig) -> None:
     path = write_run_config(tmp_path / "run-config.toml", config)
     flat = parse_config_args([str(path)])
-    assert flat == {"resume": "", **config.to_flat()}
+    assert flat == config.to_flat()
     assert load_config(flat=flat) == config
+    again = parse_config_args([str(write_run_config(path, config, resume="first"))])
+    assert again == {"resume": "first", **config.to_flat()}
+    assert load_config(flat=again) == config
 
 
 def test_the_federation_config_is_what_flower_parses() -> None:
