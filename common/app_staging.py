@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from common.config import RunConfig
+from common.run_keys import RESUME, RUN_KEYS
 
 PACKAGES = ("common", "client", "server")
 APP_NAME = "fedrec"
@@ -33,7 +34,7 @@ def stage_app(folder: Path) -> Path:
 
 
 def app_project() -> dict[str, Any]:
-    """The bundle's pyproject: Flower's section with every key of `RunConfig`."""
+    """The bundle's pyproject: Flower's section with every key that a run can be given."""
     return {
         "project": {
             "name": APP_NAME,
@@ -46,14 +47,21 @@ def app_project() -> dict[str, Any]:
                 "app": {
                     "publisher": APP_NAME,
                     "components": {"serverapp": "server.app:app", "clientapp": "client.app:app"},
-                    "config": RunConfig().model_dump(),
+                    "config": {**RUN_KEYS, **RunConfig().model_dump()},
                 }
             }
         },
     }
 
 
-def write_run_config(path: Path, config: RunConfig) -> Path:
-    """Writes every key of `config` as TOML for ``flwr run --run-config``."""
-    path.write_text(tomli_w.dumps(config.model_dump()), encoding="utf-8")
+def write_run_config(path: Path, config: RunConfig, resume: str = "") -> Path:
+    """Writes every key as TOML for ``flwr run --run-config``.
+
+    Args:
+        path: of the file.
+        config: the run's configuration.
+        resume: the run to go on with, by name; empty: a new run.
+    """
+    keys = {**({RESUME: resume} if resume else {}), **config.model_dump()}
+    path.write_text(tomli_w.dumps(keys), encoding="utf-8")
     return path

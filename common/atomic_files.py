@@ -129,6 +129,15 @@ def append_json_lines(
             _sync_folder(path.parent)
 
 
+def replace_json_lines(path: Path, records: Sequence[Mapping[str, object]]) -> None:
+    """Write the log at `path` anew with `records`, as a whole or not at all.
+
+    Raises:
+        RunFolderError: the file system refuses; `path` is as it was before.
+    """
+    write_text(path, "".join(_to_json(path, record) + "\n" for record in records))
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Return the records of the log at `path`; without a log there are none.
 

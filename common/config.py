@@ -92,6 +92,13 @@ class RunConfig(Section):
         return self.data.sites - self.max_dropouts - privacy.max_colluders
 
     @property
+    def least_sites(self) -> int:
+        """Sites without which no round can be."""
+        if self.privacy.mode == "distributed":
+            return self.min_honest + self.privacy.max_colluders
+        return self.federation.min_sites
+
+    @property
     def max_dropouts(self) -> int:
         """D: as configured, or a tenth of the sites where secure aggregation allows it."""
         privacy, sites = self.privacy, self.data.sites

@@ -28,6 +28,7 @@ from common.config_faults import (
 )
 from common.cross_faults import cross_faults
 from common.errors import ConfigError
+from common.run_keys import without_run_keys
 
 SCHEMA_VERSION = 1
 """Version of the layout of a configuration in TOML; a file may name it, or leave it out."""
@@ -51,6 +52,7 @@ def load_config(
     Args:
         scenario: TOML file with the sections of `RunConfig`; None: the defaults.
         flat: dotted keys with plain values, Flower's run config; laid over the scenario.
+            Keys of `common.run_keys` are none of the configuration and are passed over.
         overrides: ``section.key=value`` each, laid over the two; the value is read as
             TOML, and as plain text where it is no TOML scalar.
         flat_source: where `flat` stands, as faults name it.
@@ -61,7 +63,8 @@ def load_config(
     Raises:
         ConfigError: with *all* faults, each with its name, its value and the remedy.
     """
-    plain = all(isinstance(value, int | float | str) for value in (flat or {}).values())
+    flat = without_run_keys(flat or {})
+    plain = all(isinstance(value, int | float | str) for value in flat.values())
     if scenario is None and flat and plain and not overrides:
         return _from_flat(tuple(sorted((key, type(v), v) for key, v in flat.items())))
     return _loaded(scenario, flat, overrides, flat_source)

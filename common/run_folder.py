@@ -16,6 +16,7 @@ Every file is whole or absent, and names its ``schema_version``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -30,6 +31,7 @@ from common.atomic_files import (
     append_json_lines,
     file_errors,
     read_json,
+    replace_json_lines,
     write_bytes,
     write_json,
     write_text,
@@ -70,23 +72,24 @@ class RunFolder:
 
         Args:
             path: where; parents are made.
-            resume: whether a run that is already there may be taken up again.
+            resume: whether the run that is there is taken up again.
 
         Raises:
-            RunFolderError: the folder is not empty and no run to be resumed, or cannot
+            RunFolderError: the folder is not empty, or holds no run to be resumed, or cannot
                 be made.
         """
-        with file_errors("make the run folder", path):
-            path.mkdir(parents=True, exist_ok=True)
-            is_empty = not any(path.iterdir())
-        if is_empty:
-            return cls(path)
         if not resume:
-            raise RunFolderError(f"{path} is not empty; choose another name with --run")
+            with file_errors("make the run folder", path):
+                path.mkdir(parents=True, exist_ok=True)
+                is_empty = not any(path.iterdir())
+            if not is_empty:
+                raise RunFolderError(f"{path} is not empty; choose another name with --run")
+            return cls(path)
         folder = cls.open(path)
         if not folder.checkpoint_file.is_file():
             raise RunFolderError(
-                f"{path} has no checkpoint to resume from; start a new run under another name"
+                f"{path} has no checkpoint to resume from: no site was asked for anything yet; "
+                "start a new run under another name"
             )
         return folder
 
@@ -141,6 +144,10 @@ class RunFolder:
     def read_rounds(self) -> list[dict[str, Any]]:
         """Return the record of every finished server round, oldest first."""
         return read_versioned_lines(self.path / "rounds.jsonl")
+
+    def replace_rounds(self, records: Sequence[Mapping[str, object]]) -> None:
+        """Write the log of rounds anew, all of it or nothing."""
+        replace_json_lines(self.path / "rounds.jsonl", [versioned(r) for r in records])
 
     def read_releases(self) -> list[dict[str, Any]]:
         """Return every release of every site, oldest first."""
@@ -252,7 +259,8 @@ class RunFolder:
         """
         self._folder("checkpoint")
         text = json.dumps(dict(state), allow_nan=False)
-        content = tensors_to_bytes(tensors, versioned_text({"state": text}))
+        digest = _digest(tensors, text)
+        content = tensors_to_bytes(tensors, versioned_text({"state": text, "sha256": digest}))
         write_bytes(self.checkpoint_file, content)
 
     def read_checkpoint(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
@@ -262,13 +270,27 @@ class RunFolder:
             RunFolderError: the file is missing, damaged or of another version.
         """
         tensors, metadata = read_versioned_tensors(self.checkpoint_file)
-        return tensors, json.loads(metadata["state"])
+        text = metadata.get("state", "")
+        if metadata.get("sha256", digest := _digest(tensors, text)) != digest:  # older: none
+            raise RunFolderError(f"{self.checkpoint_file} is damaged; restore it from a backup")
+        state: dict[str, Any] = json.loads(text)
+        return tensors, state
 
     def _folder(self, name: str) -> Path:
         folder = self.path / name
         with file_errors("make", folder):
             folder.mkdir(exist_ok=True)
         return folder
+
+
+def _digest(tensors: Tensors, state: str) -> str:
+    """SHA-256 over a checkpoint's content: one flipped bit would go on with a wrong run."""
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        array = np.asarray(tensors[name], order="C")
+        digest.update(f"\n{name} {array.dtype} {list(array.shape)}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _plain(name: str) -> str:

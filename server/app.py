@@ -3,30 +3,38 @@
 `fedrec simulate` builds it with the run's folder and a listener. Under ``flwr run`` the
 module's `app` chooses the folder itself: ``FEDREC_RUN_FOLDER`` if that is set (the
 simulation's Flower engine sets it), else ``<UTC time>-<run id>`` under ``FEDREC_RUNS``, or
-under ``runs/`` of the working directory of the process that runs the ServerApp.
+under ``runs/`` of the working directory of the process that runs the ServerApp. With
+``--run-config "resume='NAME'"`` it goes on with the run NAME there, under that run's own name.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from common.config import RunConfig
 from common.config_loading import load_config
 from common.initial_adapter import initial_adapter
 from common.progress import ProgressListener
+from common.run_folder import RunFolder
+from common.run_keys import resumed_run
 from server.log_listener import LogListener
-from server.round_loop import run_rounds, wait_for_sites
+from server.round_loop import run_rounds
+from server.run_lock import only_server
 from server.run_records import RunRecords
+from server.site_waiting import wait_for_sites
 from server.strategy import FederatedAdapters
 
 RUN_FOLDER_VARIABLE = "FEDREC_RUN_FOLDER"
 RUNS_VARIABLE = "FEDREC_RUNS"
 SITES_DEADLINE_S = 60.0
-"""Seconds to wait for all of `data.sites` to connect."""
+"""Seconds to wait for all of `data.sites` to connect; then fewer will do, if they are enough."""
 
 
 def build_server_app(
@@ -38,7 +46,8 @@ def build_server_app(
     """Builds the ServerApp of one run.
 
     Args:
-        run_folder: folder of the run, with no rounds in it yet; none: see the module.
+        run_folder: folder of the run, with no rounds in it yet unless the run is resumed;
+            none: see the module.
         listener: hears of progress; none: a line per round in Flower's log.
         sites_deadline_s: seconds to wait for all sites to connect.
 
@@ -49,25 +58,45 @@ def build_server_app(
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        config = load_config(flat=context.run_config)
+        config, resumed = load_config(flat=context.run_config), resumed_run(context.run_config)
         heard = listener if listener is not None else LogListener()
-        path = run_folder if run_folder is not None else default_run_folder(context.run_id)
-        run = unique_run_name(path, context.run_id)
-        deadline = min(sites_deadline_s, config.federation.round_deadline_s)
-        wait_for_sites(grid, config.data.sites, deadline)
-        records = RunRecords.start(path, config, run)
-        strategy = FederatedAdapters(config, run, initial_adapter(config), heard)
-        run_rounds(grid, strategy, records, heard)
+        path = run_folder or chosen_run_folder(context.run_id, resumed)
+
+        def wait() -> None:
+            deadline = min(sites_deadline_s, config.federation.round_deadline_s)
+            wait_for_sites(grid, config.data.sites, deadline, config.least_sites, heard)
+
+        run = "" if resumed else unique_run_name(path, context.run_id)
+        with _records(path, config, run, wait) as records:
+            strategy = FederatedAdapters(config, records.run, initial_adapter(config), heard)
+            run_rounds(grid, strategy, records, heard)
 
     return server_app
 
 
-def default_run_folder(run_id: int) -> Path:
-    """The folder of a run that ``flwr run`` started; see the module."""
+@contextmanager
+def _records(
+    path: Path, config: RunConfig, run: str, wait: Callable[[], None]
+) -> Iterator[RunRecords]:
+    """The records of the new `run`, or of the one in `path` if that is empty; held alone."""
+    if run:
+        wait()
+        with only_server(path):
+            yield RunRecords.start(path, config, run)
+        return
+    RunFolder.create(path, resume=True)  # what is no run gets no lock, and no folder
+    with only_server(path):
+        records = RunRecords.resume(path, config)  # says what is wrong before it waits
+        wait()
+        yield records
+
+
+def chosen_run_folder(run_id: int, resumed: str = "") -> Path:
+    """The folder of a run that ``flwr run`` started, new or `resumed` by name; see the module."""
     if chosen := os.environ.get(RUN_FOLDER_VARIABLE):
         return Path(chosen)
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return Path(os.environ.get(RUNS_VARIABLE) or "runs") / f"{moment}-{run_id}"
+    return Path(os.environ.get(RUNS_VARIABLE) or "runs") / (resumed or f"{moment}-{run_id}")
 
 
 def unique_run_name(path: Path, run_id: int) -> str:

@@ -115,6 +115,29 @@ def gate(folder: Annotated[Path, typer.Argument(help="What `init` made.")]) -> N
     serve_gate(ServerFolder(folder.absolute()))
 
 
+@app.command(epilog="Example: fedrec-server resume runs/NAME --folder /srv/fedrec")
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that was interrupted.")],
+    folder: Folder = Path("."),
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print the flwr command instead of running it.")
+    ] = False,
+) -> None:
+    """Go on with a run after its ServerApp or SuperLink ended, however it ended."""
+    from server.resume_command import resume_run
+    from server.server_folder import CONNECTION, ServerFolder
+
+    made = ServerFolder(folder.absolute())
+    made.settings()
+    resume_run(
+        run,
+        app=made.app,
+        connection=CONNECTION,
+        flower_home=made.flower_home,
+        only_print=only_print,
+    )
+
+
 @app.command(epilog="Example: fedrec-server export runs/NAME --out ./export --key signing.key")
 def export(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],

@@ -6,7 +6,7 @@ each become a `SiteRound` that is recorded, and the site is left out of the roun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from flwr.app import Message, RecordDict
@@ -34,6 +34,7 @@ from common.messages import (
     is_refusal,
 )
 from common.release_record import ReleaseRecord
+from server.known_sites import KnownSites
 from server.round_record import SiteRound, SiteStatus
 
 MAX_REASON = 500
@@ -51,7 +52,12 @@ Reply = TypeVar(
 
 
 class ReplyReader:
-    """Reads the replies of one run and remembers which node is which site."""
+    """Reads the replies of one run and remembers which node is which site.
+
+    Attributes:
+        known: what the sites have told of themselves.
+        releases: the records of what was read since they were last taken.
+    """
 
     def __init__(self, run: str, config_sha256: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Binds the reader to what every reply of the run must state.
@@ -66,17 +72,25 @@ class ReplyReader:
         self.shapes = dict(shapes)
         self._site_of_node: dict[int, str] = {}
         self._node_of_site: dict[str, int] = {}
-        self._declared_units: dict[str, int] = {}
-        self._releases: list[ReleaseRecord] = []
+        self.known = KnownSites()
+        self.releases: list[ReleaseRecord] = []
 
     def take_releases(self) -> list[ReleaseRecord]:
         """The releases read since the last call, sorted by site: each goes on record once."""
-        releases, self._releases = self._releases, []
+        releases, self.releases = self.releases, []
         return sorted(releases, key=lambda release: release.site)
 
     def site_name(self, node_id: int) -> str:
         """The site at a node, or ``node-ID`` while it has not told."""
         return self._site_of_node.get(node_id, f"node-{node_id}")
+
+    def forget_absent(self, nodes: Collection[int]) -> None:
+        """Forgets which site was at a node that is not among `nodes`: it may come back at another.
+
+        For enrolled sites alone, whose messages carry an identity of their own.
+        """
+        for node in [node for node in self._site_of_node if node not in nodes]:
+            del self._node_of_site[self._site_of_node.pop(node)]
 
     def popularity(self, message: Message) -> PopularityReply | SiteRound:
         """Reads the reply to a popularity request."""
@@ -168,11 +182,13 @@ class ReplyReader:
             reply = decode(message.content)
             self._remember_site(node, reply.site)
             if not isinstance(reply, EvaluateReply | NoisedMetricsReply | SumReply):
-                self._remember_units(reply.site, reply.declared_units)
+                self.known.declare(reply.site, reply.declared_units)
+            if isinstance(reply, EnrolReply):
+                self.known.identify(reply.site, reply.identity)
         except MessageError as fault:
             return SiteRound(self.site_name(node), "error", _one_line(f"MessageError: {fault}"))
         if not isinstance(reply, EnrolReply) and reply.release is not None:
-            self._releases.append(reply.release)
+            self.releases.append(reply.release)
         return reply
 
     def _refusal(self, message: Message, node: int, server_round: int) -> SiteRound:
@@ -192,14 +208,6 @@ class ReplyReader:
                 f"and {site} at node {known_node}; give every node its own site"
             )
         self._site_of_node[node], self._node_of_site[site] = site, node
-
-    def _remember_units(self, site: str, units: int) -> None:
-        """Weights are public: a site declares its size once, and it stays."""
-        declared = self._declared_units.setdefault(site, units)
-        if declared != units:
-            raise MessageError(
-                f"site {site} declared {declared} units and now {units}; a declared size is fixed"
-            )
 
 
 def _one_line(text: str) -> str:

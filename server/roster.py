@@ -19,13 +19,13 @@ class Member:
 
     Attributes:
         site: its name.
-        node: Flower's node that answers for it.
+        node: Flower's node that answers for it; None where it is away.
         identity: its Ed25519 public key, 32 bytes.
         declared_units: number of its units.
     """
 
     site: str
-    node: int
+    node: int | None
     identity: bytes
     declared_units: int
 
@@ -47,8 +47,8 @@ class Roster:
 def enrolled(replies: Iterable[Message], reader: ReplyReader) -> tuple[Roster, RoundOutcome]:
     """Reads the sites' declarations.
 
-    A site whose catalogue is not that of most sites is left out: sums over different items
-    mean nothing.
+    A site whose catalogue is not that of the run (of most sites, when the first ones enrol)
+    is left out: sums over different items mean nothing.
 
     Args:
         replies: replies to the enrol request.
@@ -67,6 +67,11 @@ def enrolled(replies: Iterable[Message], reader: ReplyReader) -> tuple[Roster, R
             declared.append((message.metadata.src_node_id, reply))
     catalogues = Counter((reply.catalogue_sha256, reply.catalogue_size) for _, reply in declared)
     usual = max(catalogues, key=lambda catalogue: (catalogues[catalogue], catalogue), default=None)
+    known = reader.known
+    if known.catalogue:
+        usual = (known.catalogue, known.items)
+    elif usual is not None:
+        known.catalogue, known.items = usual
     members: dict[str, Member] = {}
     for node, reply in sorted(declared, key=lambda pair: pair[1].site):
         if (reply.catalogue_sha256, reply.catalogue_size) != usual:

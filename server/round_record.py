@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
 from common.errors import FederationError
+from common.message_types import Stage
 
 SiteStatus = Literal["ok", "refused", "error", "non_finite"]
 
@@ -125,6 +126,40 @@ class RoundRecord:
         """Plain values by name."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_json` gave."""
+        lines = {
+            name: tuple(SiteRound(**line) for line in values[name])
+            for name in ("sites", "evaluation_faults")
+        }
+        return cls(**{**values, **lines})
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether the round moved the global adapter."""
+        return self.server_round > 0 and self.update_norm is not None
+
+    def evaluated(
+        self, evaluations: Mapping[Stage, EvaluationOutcome], seconds: float
+    ) -> RoundRecord:
+        """The record with what the round's evaluations came to.
+
+        Args:
+            evaluations: by stage.
+            seconds: the round's time by now.
+        """
+        means = {stage: evaluation.means for stage, evaluation in evaluations.items()}
+        answers = [site for each in evaluations.values() for site in each.answers.sites]
+        return replace(
+            self,
+            seconds=seconds,
+            sites=after_metrics(self.sites, evaluations.values()),
+            validation=means.get("validation"),
+            test=means.get("test"),
+            evaluation_faults=tuple(site for site in answers if site.status != "ok"),
+        )
+
 
 def after_metrics(
     sites: Iterable[SiteRound], evaluations: Iterable[EvaluationOutcome]
@@ -140,11 +175,15 @@ def after_metrics(
 
 
 class RoundClock:
-    """Start and duration of one round."""
+    """Start and duration of one round, less the time in which no server was running."""
 
-    def __init__(self) -> None:
+    def __init__(self, record: RoundRecord | None = None) -> None:
+        """Starts now, or goes on with the time of a `record` that was cut short."""
         self.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._start = time.perf_counter()
+        if record is not None:
+            self.started_at = record.started_at
+            self._start -= record.seconds
 
     def seconds(self) -> float:
         """Seconds since the start."""

@@ -21,14 +21,17 @@ SCALE = 10_000
 class SiteWeights:
     """Weights of one run's sites; they change between rounds only, never within one."""
 
-    def __init__(self, federation: FederationConfig) -> None:
-        """Starts without any figure, so that `fair` starts with equal weights.
+    def __init__(
+        self, federation: FederationConfig, utility: dict[str, float] | None = None
+    ) -> None:
+        """Starts with what was released so far; without a figure, `fair` has equal weights.
 
         Args:
             federation: its `weighting` and `fairness_q`.
+            utility: mean utility by site, which `heard` changes.
         """
         self._weighting, self._q = federation.weighting, federation.fairness_q
-        self._utility: dict[str, float] = {}
+        self._utility = {} if utility is None else utility
 
     def heard(self, site: str, utility: float) -> None:
         """Remembers what a site released about its mean utility; NaN tells nothing.

@@ -42,6 +42,7 @@ from common.progress import ProgressListener
 from common.release_record import ReleaseRecord
 from server.aggregation import WeightedSum, l2_norm
 from server.cooccurrence import sum_cells
+from server.known_sites import KnownSites
 from server.metric_means import exact_means, noised_means
 from server.participants import participants
 from server.popularity import sum_counts
@@ -92,16 +93,19 @@ class FederatedAdapters(Strategy):
         self._listener = listener
         self._sha256 = config.sha256()
         self.reader = ReplyReader(run, self._sha256, shapes(adapter))
-        self._weights = SiteWeights(config.federation)
+        self._weights = SiteWeights(config.federation, self.reader.known.utility)
         self._unanswered: set[int] = set()
         self._stage: Stage = "validation"
+
+    def remember(self, known: KnownSites) -> None:
+        """Takes up what the run had learnt of its sites before the server was restarted."""
+        self.reader.known = known
+        self._weights = SiteWeights(self.config.federation, known.utility)
 
     @property
     def least_sites(self) -> int:
         """Sites without which no round can be."""
-        if self.config.privacy.mode == "distributed":
-            return self.config.min_honest + self.config.privacy.max_colluders
-        return self.config.federation.min_sites
+        return self.config.least_sites
 
     def configure_popularity(self, grid: Grid) -> Iterable[Message]:
         """Asks every site, or a draw as in any round, for its popularity release."""

@@ -15,9 +15,12 @@ from common.progress import ProgressListener
 from server.reply_reading import ReplyReader
 from server.roster import Roster
 from server.round_record import RoundOutcome, SiteRound
+from server.sum_transcript import KeptStage
 
 NOT_SUMMED = "its part is in no sum"
 """Reason of a site that did its part in a sum that came to nothing."""
+AWAY = "not connected when the server went on with the sum"
+"""Reason of a site that left while the server was down."""
 
 M = TypeVar("M")
 
@@ -32,6 +35,9 @@ class FromSite(Protocol):
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Reads the message."""
+
+    def encode(self) -> bytes:
+        """The very bytes that it was read from."""
 
 
 Own = TypeVar("Own", bound=FromSite)
@@ -75,7 +81,13 @@ class SumExchange:
             decode: reads the stage's message; raises `MessageError`.
         """
         answers: dict[str, M] = {}
-        nodes = {self._roster.members[site].node: site for site in requests}
+        nodes: dict[int, str] = {}
+        for name in requests:
+            node = self._roster.members[name].node
+            if node is None:
+                self.fault(SiteRound(name, "error", AWAY))
+            else:
+                nodes[node] = name
         left = max(self._end - time.monotonic(), 0.001)
         messages = [
             Message(
@@ -121,6 +133,17 @@ class SumExchange:
             reason = f"MessageError: its message is in the name of {message.site[:100]!a}"
             self.fault(SiteRound(site, "error", reason))
         return own
+
+    def kept(self, answers: Mapping[str, bytes], total: bytes = b"") -> KeptStage:
+        """All that was said up to here, for the sum's transcript."""
+        state = dict(self._faults), dict(self._bytes_up), dict(self._epsilons)
+        return KeptStage(dict(answers), *state, tuple(self._reader.releases), total)
+
+    def take_up(self, stage: KeptStage) -> None:
+        """Goes on after a stage that was finished before the server was restarted."""
+        self._faults, self._bytes_up = dict(stage.faults), dict(stage.bytes_up)
+        self._epsilons = dict(stage.epsilons)
+        self._reader.releases = list(stage.releases)
 
     def fault(self, line: SiteRound) -> None:
         """Remembers what went wrong at a site, unless something did before."""

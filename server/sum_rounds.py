@@ -1,29 +1,25 @@
 """Sums over all sites: by secure aggregation (`distributed`), or in the open (`central`).
 
 In `distributed` the server never holds more than the masked sum over the surviving sites;
-in `central` it holds every site's exact part and is trusted to add the noise.
+in `central` it holds every site's exact part and is trusted to add the noise. Where transcripts
+are kept (`server.sum_transcript`), a sum that a killed server had begun is finished by the next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from flwr.app import Message
 from flwr.serverapp.grid import Grid
 
 from common.config import RunConfig
 from common.discrete_noise import discrete_gaussian
 from common.errors import MessageError, PrivacyError, RoundAbandoned
 from common.flat_adapter import Floats
-from common.messages import (
-    ENROL_QUERY,
-    EnrolRequest,
-    SumRequest,
-    SumStage,
-    encode_enrol_request,
-)
+from common.messages import SumRequest, SumStage
 from common.progress import ProgressListener
 from common.randomness import secure_source, seeded_source
 from common.secagg import modular
@@ -36,66 +32,66 @@ from common.secagg.messages import (
 )
 from common.secagg.quantisation import QuantisationPlan, dequantise
 from common.sum_plan import round_spec, sum_number
+from server.enrolment import Enrolment
 from server.reply_reading import ReplyReader
-from server.roster import Roster, enrolled
+from server.roster import Member, Roster
 from server.round_record import RoundOutcome, SiteRound
 from server.secagg_coordinator import SecAggCoordinator
-from server.sum_exchange import NOT_SUMMED, FromSite, SumExchange
+from server.sum_exchange import FromSite, SumExchange
+from server.sum_transcript import NOISED, Invited, SumTranscript, discard_transcripts
 
 M = TypeVar("M", bound=FromSite)
 
 _MESSAGE_OVERHEAD = 4096
 _BYTES_PER_SITE = 1024
-_LASTING = ("BudgetRefusal", "PolicyRefusal")
-"""Refusals after which a site is not asked again in the run."""
 
 
 class SumRounds:
     """The sums of one run, over the sites that have not left it."""
 
-    def __init__(self, config: RunConfig, reader: ReplyReader, listener: ProgressListener) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        reader: ReplyReader,
+        listener: ProgressListener,
+        run_folder: Path | None = None,
+    ) -> None:
         """Binds the sums to the run.
 
         Args:
             config: the run's configuration.
             reader: reads the replies; it knows the run's name.
             listener: hears of each released part.
+            run_folder: where transcripts are kept; None: a sum dies with this process.
         """
         self._config, self._reader, self._listener = config, reader, listener
-        self.roster = Roster({}, 0)
-        self._silent: set[str] = set()
-        self._not_enrolled: tuple[SiteRound, ...] = ()
+        self._run_folder = run_folder
+        self._enrolment = Enrolment(config, reader)
+        self._invited: Mapping[str, Member] = {}
+
+    @property
+    def roster(self) -> Roster:
+        """The enrolled sites."""
+        return self._enrolment.roster
 
     def enrol(self, grid: Grid) -> RoundOutcome:
-        """Asks every node what its site declares; without this there is nobody to sum over.
+        """Asks every node that is new what its site declares; only such sites are summed over.
 
         Returns:
-            What every site did; those that did not enrol are in the first sum's outcome, too.
+            What every site did that was asked; those that did not enrol are in the next sum's
+            outcome, too.
         """
-        content = encode_enrol_request(EnrolRequest(self._reader.run, self._reader.config_sha256))
-        deadline = self._config.federation.round_deadline_s
-        messages = [
-            Message(content, node, ENROL_QUERY, ttl=deadline, group_id="0")
-            for node in sorted(grid.get_node_ids())
-        ]
-        replies = list(grid.send_and_receive(messages, timeout=deadline))
-        self.roster, outcome = enrolled(replies, self._reader)
-        silent = set(grid.get_node_ids()) - {reply.metadata.src_node_id for reply in replies}
-        reason = f"no reply to enrolment within federation.round_deadline_s={deadline:g}"
-        late = [SiteRound(self._reader.site_name(node), "error", reason) for node in silent]
-        outcome = RoundOutcome(tuple(sorted([*outcome.sites, *late], key=lambda line: line.site)))
-        self._not_enrolled = tuple(line for line in outcome.sites if line.status != "ok")
-        return outcome
+        return self._enrolment.ask(grid)
 
     def declared_units(self, outcome: RoundOutcome) -> int:
-        """Declared units of the sites whose parts are in a sum: public figures."""
+        """Declared units of the sites whose parts are in the last sum: public figures."""
         good = [site.site for site in outcome.sites if site.status == "ok"]
-        return sum(self.roster.members[site].declared_units for site in good)
+        return sum(self._invited[site].declared_units for site in good)
 
     def add_up(
         self, grid: Grid, template: SumRequest, plan: QuantisationPlan
     ) -> tuple[Floats | None, RoundOutcome]:
-        """One sum over the roster.
+        """One sum over the roster; or the rest of it, where it was begun before.
 
         Args:
             grid: carries the messages.
@@ -106,43 +102,88 @@ class SumRounds:
             The noised sum ``[d]``, or None where the round was abandoned (`outcome.fault` says
             why), and what every invited site did.
         """
-        exchange = self._exchange(grid, plan)
-        template = replace(template, participants=tuple(sorted(self.roster.members)))
+        transcript = self._transcript(template)
+        invited = self._invite(grid, transcript)
+        exchange = self._exchange(grid, invited, plan)
+        template = replace(template, participants=tuple(sorted(invited.members)))
         if self._config.privacy.mode == "central":
-            total, outcome = self._in_the_open(exchange, template, plan)
+            total, outcome = self._in_the_open(exchange, template, plan, transcript)
         else:
-            total, outcome = self._securely(exchange, template, plan)
-        self._leave_out(outcome, abandoned=total is None)
-        sites, self._not_enrolled = (*outcome.sites, *self._not_enrolled), ()
+            total, outcome = self._securely(exchange, template, plan, transcript)
+        self._enrolment.note(outcome, abandoned=total is None)
+        sites = (*outcome.sites, *self._enrolment.take_left_out())
         return total, replace(outcome, sites=tuple(sorted(sites, key=lambda line: line.site)))
 
+    def _transcript(self, template: SumRequest) -> SumTranscript:
+        number = sum_number(self._config, template.purpose, template.server_round)
+        if self._run_folder is not None:
+            discard_transcripts(self._run_folder, but=number)  # those are on record
+        return SumTranscript(self._run_folder, template.run, number)
+
+    def _invite(self, grid: Grid, transcript: SumTranscript) -> Roster:
+        """Who takes part: whoever is connected, or was when the sum was begun.
+
+        A site that has left since is among them without a node: it is one that vanished.
+        """
+        begun, roster = transcript.invited(), self._enrolment.online(grid)
+        if begun is None:
+            transcript.invite(
+                {
+                    name: Invited(member.identity.hex(), member.declared_units)
+                    for name, member in roster.members.items()
+                }
+            )
+            self._invited = roster.members
+            return roster
+        members = {
+            name: roster.members.get(name)
+            or Member(name, None, bytes.fromhex(each.identity), each.declared_units)
+            for name, each in begun.items()
+        }
+        self._invited = members
+        return Roster(members, roster.items)
+
     def _securely(
-        self, exchange: SumExchange, template: SumRequest, plan: QuantisationPlan
+        self,
+        exchange: SumExchange,
+        template: SumRequest,
+        plan: QuantisationPlan,
+        transcript: SumTranscript,
     ) -> tuple[Floats | None, RoundOutcome]:
         try:
-            return self._secure_round(exchange, template, plan)
+            return self._secure_round(exchange, template, plan, transcript)
         except (RoundAbandoned, PrivacyError, MessageError) as fault:
             return None, replace(exchange.outcome(frozenset()), fault=str(fault))
 
     def _secure_round(
-        self, exchange: SumExchange, template: SumRequest, plan: QuantisationPlan
+        self,
+        exchange: SumExchange,
+        template: SumRequest,
+        plan: QuantisationPlan,
+        transcript: SumTranscript,
     ) -> tuple[Floats, RoundOutcome]:
         """The five stages of `common.secagg.messages`."""
         names = template.participants
         number = sum_number(self._config, template.purpose, template.server_round)
         spec = round_spec(self._config, template.run, number, names, plan)
         plan.check_round(spec)
-        identities = {name: self.roster.members[name].identity for name in names}
+        identities = {name: self._invited[name].identity for name in names}
         server = SecAggCoordinator(spec, identities)
         light = replace(template, adapter={}, item_prior=np.zeros(0, dtype=np.float32))
 
         def asked(stage: SumStage, payloads: dict[str, bytes], kind: type[M]) -> list[M]:
+            finished = transcript.stage(stage)
+            if finished is not None:
+                exchange.take_up(finished)
+                return [kind.decode(answer) for answer in finished.answers.values()]
             base = template if stage == "mask_input" else light
             requests = {
                 site: replace(base, stage=stage, payload=payload)
                 for site, payload in payloads.items()
             }
-            return exchange.ask_for_own(requests, kind.decode)
+            said = exchange.ask_for_own(requests, kind.decode)
+            transcript.keep(stage, exchange.kept({each.site: each.encode() for each in said}))
+            return said
 
         try:
             adverts = asked("advertise", dict.fromkeys(names, b""), KeyAdvert)
@@ -163,9 +204,23 @@ class SumRounds:
         return dequantise(total, plan), exchange.outcome(summed)
 
     def _in_the_open(
-        self, exchange: SumExchange, template: SumRequest, plan: QuantisationPlan
+        self,
+        exchange: SumExchange,
+        template: SumRequest,
+        plan: QuantisationPlan,
+        transcript: SumTranscript,
     ) -> tuple[Floats | None, RoundOutcome]:
-        """Adds up exact parts and the noise of the whole sum, on the same grid."""
+        """Adds up exact parts and the noise of the whole sum, on the same grid.
+
+        The noise is drawn once for a sum: the noised sum is written down before anything can
+        follow from it, and is what a restarted server takes. (Sums that one draw each had been
+        shown of could be averaged. One that is lost in memory was shown to nobody.)
+        """
+        finished = transcript.stage(NOISED)
+        if finished is not None:
+            exchange.take_up(finished)
+            total = modular.unpack(finished.total, plan.coordinates, plan.modulus_bits)
+            return dequantise(total, plan), exchange.outcome(frozenset(finished.answers))
 
         def decode(payload: bytes) -> modular.Residues:
             return modular.unpack(payload, plan.coordinates, plan.modulus_bits)
@@ -183,34 +238,18 @@ class SumRounds:
         total = modular.from_signed(noise, plan.modulus_bits)
         for part in parts.values():
             total = total + part
-        return dequantise(modular.reduce(total, plan.modulus_bits), plan), outcome
+        total = modular.reduce(total, plan.modulus_bits)
+        packed = modular.pack(total, plan.modulus_bits)
+        transcript.keep(NOISED, exchange.kept(dict.fromkeys(parts, b""), packed))
+        return dequantise(total, plan), outcome
 
-    def _leave_out(self, outcome: RoundOutcome, *, abandoned: bool) -> None:
-        """Sites whose budget or policy said no are not invited again.
-
-        Nor are those that gave no answer in two abandoned sums in a row: each further one
-        would wait for them, be abandoned as well, and charge the others.
-        """
-        left = {
-            line.site
-            for line in outcome.sites
-            if line.status == "refused" and str(line.reason).startswith(_LASTING)
-        }
-        silent = {
-            line.site
-            for line in outcome.sites
-            if abandoned and line.status == "error" and line.reason != NOT_SUMMED
-        }
-        self.roster = self.roster.without(left | (silent & self._silent))
-        self._silent = silent
-
-    def _exchange(self, grid: Grid, plan: QuantisationPlan) -> SumExchange:
+    def _exchange(self, grid: Grid, invited: Roster, plan: QuantisationPlan) -> SumExchange:
         packed = modular.packed_size(plan.coordinates, plan.modulus_bits)
         return SumExchange(
             grid,
-            self.roster,
+            invited,
             self._reader,
             self._listener,
             deadline_s=self._config.federation.round_deadline_s,
-            limit=packed + _MESSAGE_OVERHEAD + _BYTES_PER_SITE * len(self.roster.members),
+            limit=packed + _MESSAGE_OVERHEAD + _BYTES_PER_SITE * len(invited.members),
         )

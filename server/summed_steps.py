@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from flwr.serverapp.grid import Grid
@@ -30,6 +31,7 @@ class SummedSteps:
         self,
         strategy: FederatedAdapters,
         listener: ProgressListener,
+        run_folder: Path | None = None,
         keep: Callable[[SumRequest, Floats], None] | None = None,
     ) -> None:
         """Binds the steps to the run's strategy.
@@ -37,10 +39,11 @@ class SummedSteps:
         Args:
             strategy: of the run.
             listener: hears of each released part.
+            run_folder: where open sums are kept; None: nowhere.
             keep: gets every noised sum with the request that it answers (audit runs).
         """
         self._strategy, self._keep = strategy, keep
-        self._sums = SumRounds(strategy.config, strategy.reader, listener)
+        self._sums = SumRounds(strategy.config, strategy.reader, listener, run_folder)
 
     def enrol(self, grid: Grid) -> None:
         """Asks every site what it declares; `strategy.fault` is set where too few enrolled."""
@@ -68,13 +71,14 @@ class SummedSteps:
         return total
 
     def train(self, grid: Grid, server_round: int) -> bool:
-        """One step of the global adapter.
+        """One step of the global adapter; a site that has come since the last one may enrol.
 
         Returns:
             Whether there was one. An abandoned round leaves the adapter as it is and costs
             what was charged; `strategy.fault` is set where no round can follow it.
         """
         strategy = self._strategy
+        self._sums.enrol(grid)
         shapes = strategy.reader.shapes
         plan = update_plan(strategy.config, size(shapes))
         request = replace(

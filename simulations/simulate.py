@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,18 @@ from common.config import RunConfig
 from common.context import ContextEncoder, check_attributes
 from common.devices import resolve_device
 from common.errors import FederationError
+from common.interactions import Dataset
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
+from server.resuming import is_trained as is_run_trained
 from simulations.audit.run_canaries.audit_run import committed, with_canaries
+from simulations.audit.run_canaries.plan import CanarySecret
+from simulations.companions import COMPANIONS_FOLDER
 from simulations.datasets import load_dataset
 from simulations.engines import run_engine
 from simulations.lab import examine, write_run_peft
 from simulations.report import build_report
-from simulations.simulated_sites import simulated_sites
+from simulations.simulated_sites import kept_sites, simulated_sites
 from simulations.time_cut import with_time_cut
 
 
@@ -44,7 +49,14 @@ class SimulationResult:
     seconds: float
 
 
-def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -> SimulationResult:
+def simulate(
+    config: RunConfig,
+    folder: RunFolder,
+    listener: ProgressListener,
+    *,
+    resumable: bool = False,
+    resume: bool = False,
+) -> SimulationResult:
     """Runs a federation, examines its adapter in the lab, and writes the report.
 
     An interruption or an error leaves what was finished on disk.
@@ -53,6 +65,8 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         config: What to run.
         folder: The run's folder; it holds the resolved configuration already.
         listener: Hears of progress.
+        resumable: Whether the simulated sites are kept where the run is cut short.
+        resume: Whether to go on with the run in `folder`; `config` is its own.
 
     Raises:
         ConfigError: The split is a time cut without times, and the data are not loaded.
@@ -73,15 +87,14 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
     if resolved is not config:
         config = resolved
         folder.write_config(config)
+    if resume and config.evaluation.audit_canaries:
+        raise FederationError(
+            "a run with canaries is not resumed: their secret dies with it; start a new one"
+        )
     config, canaries = committed(config, folder)
     started = time.monotonic()
     try:
-        with simulated_sites(dataset, config, folder) as sited:
-            with with_canaries(sited, folder, dataset, canaries):
-                run_engine(sited, folder, listener)
-            if dataset is None:
-                catalogue = federation_catalogue(Path(sited.data.sites_folder))
-                write_run_peft(config, folder, catalogue)
+        _federate(config, folder, listener, dataset, canaries, resumable=resumable, resume=resume)
     except FederationError as fault:
         if not folder.read_rounds():
             raise
@@ -89,6 +102,8 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         report = folder.path / "report.html"
         raise FederationError(f"{fault}; the report up to here is {report}") from fault
     metrics = None
+    if resume:  # companions that were cut short are made anew: they share no ledger
+        shutil.rmtree(folder.path / COMPANIONS_FOLDER, ignore_errors=True)
     if dataset is not None:
         listener.message("evaluating in the lab: the model and the baselines")
         metrics = examine(config, folder, dataset, started=started, listener=listener)
@@ -101,6 +116,29 @@ def simulate(config: RunConfig, folder: RunFolder, listener: ProgressListener) -
         delta=config.privacy.target_delta,
         seconds=time.monotonic() - started,
     )
+
+
+def _federate(
+    config: RunConfig,
+    folder: RunFolder,
+    listener: ProgressListener,
+    dataset: Dataset | None,
+    canaries: CanarySecret | None,
+    *,
+    resumable: bool,
+    resume: bool,
+) -> None:
+    """The federation itself; nothing, where a resumed run has only to be examined."""
+    is_trained = resume and is_run_trained(folder)
+    if is_trained and dataset is not None and not kept_sites(folder).is_dir():
+        return
+    with simulated_sites(dataset, config, folder, resumable=resumable, resume=resume) as sited:
+        if not is_trained:
+            with with_canaries(sited, folder, dataset, canaries):
+                run_engine(sited, folder, listener, resume=resume)
+        if dataset is None:
+            catalogue = federation_catalogue(Path(sited.data.sites_folder))
+            write_run_peft(config, folder, catalogue)
 
 
 def total_epsilon(folder: RunFolder) -> float | None:

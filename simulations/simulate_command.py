@@ -10,8 +10,8 @@ from rich.console import Console
 
 from common.command_line import EXIT_INTERRUPTED, stderr_console
 from common.config_loading import load_config
-from common.errors import ConfigError, FedrecError
-from common.run_folder import RunFolder
+from common.errors import ConfigError, FedrecError, RunFolderError
+from common.run_folder import CONFIG_FILE, RunFolder
 from simulations.command_options import AsJson, Overrides, Quiet
 from simulations.run_paths import new_run_path
 from simulations.scenario_files import find_scenario
@@ -21,6 +21,8 @@ from simulations.tracking import Tracking, asked_tracking, tracked
 if TYPE_CHECKING:
     from common.config import RunConfig
     from simulations.simulate import SimulationResult
+
+REPORT_FILE = "report.html"
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -69,7 +71,7 @@ Jobs = Annotated[
     int | None, typer.Option(min=1, help="Runs of a sweep at a time, each a process. Default: 1.")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the sweep of --run, as it was asked.")
+    bool, typer.Option("--resume", help="Go on with the run or sweep of --run, as it was asked.")
 ]
 
 
@@ -126,13 +128,25 @@ def simulate(
     release, the adapter, the metrics and the report. Ctrl-C keeps what is there.
 
     With --sweep or --seeds it runs many and compares them: finished runs are kept, and
-    the same command, or --resume, goes on with the rest.
+    the same command, or --resume, goes on with the rest. --resume --run NAME goes on
+    with a single run that was cut short, too: no site pays for a release twice.
     """
     if audit and (sweeps or seeds is not None or resume):
         raise ConfigError(["--audit is for one run; leave --sweep, --seeds and --resume out"])
     tracking = asked_tracking(track, track_to)
     options = SweepOptions(tuple(sweeps or ()), seeds, jobs, resume, run, tracking)
-    if options.is_sweep:
+    single = _resumed_run(options)
+    if single is not None:
+        if scenario or overrides or options.is_grid or jobs is not None:
+            raise ConfigError(
+                ["--resume takes up a run as it was asked: give --run NAME, and no scenario, "
+                 "--set, --sweep, --seeds or --jobs"]
+            )  # fmt: skip
+        from server.resuming import settings_of  # only here: it brings Flower along
+
+        config = settings_of(single)
+        _one_run(config, single, tracking, as_json=as_json, quiet=quiet, resume=True)
+    elif options.is_sweep:
         sweep(scenario, overrides or [], options, as_json=as_json, quiet=quiet)
     elif jobs is not None:
         raise ConfigError(["--jobs is for sweeps; give --sweep or --seeds with it"])
@@ -148,16 +162,42 @@ def simulate(
         _one_run(config, folder, tracking, as_json=as_json, quiet=quiet)
 
 
+def _resumed_run(options: SweepOptions) -> RunFolder | None:
+    """The single run that is to be resumed; None: a sweep is, or nothing.
+
+    Raises:
+        RunFolderError: the run is finished, or has nothing to go on from.
+    """
+    path = new_run_path(options.run, "") if options.resume and options.run else None
+    if path is None or not (path / CONFIG_FILE).is_file():
+        return None
+    folder = RunFolder.create(path, resume=True)
+    if (path / REPORT_FILE).is_file():
+        raise RunFolderError(
+            f"run {path} has ended, its report is {path / REPORT_FILE}; nothing is left to resume"
+        )
+    return folder
+
+
 def _one_run(
-    config: RunConfig, folder: RunFolder, tracking: Tracking | None, *, as_json: bool, quiet: bool
+    config: RunConfig,
+    folder: RunFolder,
+    tracking: Tracking | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+    resume: bool = False,
 ) -> None:
-    folder.write_config(config)
+    if not resume:
+        folder.write_config(config)
     try:
         if tracking is not None:
             tracking.prepare(folder.path)
-        result = _simulate(config, folder, tracking, quiet=quiet)
+        result = _simulate(config, folder, tracking, quiet=quiet, resume=resume)
     except KeyboardInterrupt:
         print(f"stopped; everything so far is in {folder.path}", file=sys.stderr)
+        if folder.checkpoint_file.is_file():
+            print(f"go on with fedrec simulate --resume --run {folder.path}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except FedrecError:
         folder.discard_if_unused()
@@ -166,7 +206,12 @@ def _one_run(
 
 
 def _simulate(
-    config: RunConfig, folder: RunFolder, tracking: Tracking | None, *, quiet: bool
+    config: RunConfig,
+    folder: RunFolder,
+    tracking: Tracking | None,
+    *,
+    quiet: bool,
+    resume: bool,
 ) -> SimulationResult:
     from simulations.progress import progress_listener
     from simulations.simulate import simulate as run_simulation
@@ -178,7 +223,7 @@ def _simulate(
         ) as shown,
         tracked(tracking, config, folder.path, shown) as listener,
     ):
-        result = run_simulation(config, folder, listener)
+        result = run_simulation(config, folder, listener, resumable=True, resume=resume)
         listener.finished(result)
         return result
 

@@ -51,7 +51,12 @@ class SweepOptions:
     @property
     def is_sweep(self) -> bool:
         """Whether a sweep is asked for at all, and no single run."""
-        return bool(self.sweep) or self.seeds is not None or self.resume
+        return self.is_grid or self.resume
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether several settings or seeds are asked for."""
+        return bool(self.sweep) or self.seeds is not None
 
 
 def sweep(

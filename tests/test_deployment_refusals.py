@@ -54,17 +54,26 @@ def what_a_node_says(deployment: Deployment, site: Path, *changed: str) -> str:
     command, environment = read_unit(site / "node" / "fedrec-supernode.service")
     for option, value in zip(changed[::2], changed[1::2], strict=True):
         command[command.index(option) + 1] = value
-    done = subprocess.run(
-        [*command, *GIVES_UP, "--port", str(free_port())],
-        env={**deployment.environment(), **environment, "FLWR_HOME": str(site / "flwr")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode != 0
-    return done.stdout + done.stderr
+    return until_it_ends(deployment, command, environment, site)
+
+
+def until_it_ends(
+    deployment: Deployment, command: list[str], environment: dict[str, str], site: Path
+) -> str:
+    """What a SuperNode prints; to a file, since its own helper outlives it on the same pipe."""
+    said = site / "node.log"
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, *GIVES_UP, "--port", str(free_port())],
+            env={**deployment.environment(), **environment, "FLWR_HOME": str(site / "flwr")},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deployment.started.append(process)
+    assert process.wait(timeout=300) != 0
+    return said.read_text()
 
 
 def fault_of(site: Path) -> str:
@@ -135,17 +144,8 @@ def test_plain_http_to_the_gate_and_a_plain_server(deployment: Deployment, site:
     command, environment = read_unit(site / "node" / "fedrec-supernode.service")
     at = command.index("--root-certificates")
     command[at : at + 2] = ["--insecure"]  # with a key, Flower itself refuses that
-    done = subprocess.run(
-        [*command, *GIVES_UP, "--port", str(free_port())],
-        env={**deployment.environment(), **environment, "FLWR_HOME": str(site / "flwr")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode != 0
-    assert "SuperNode authentication requires a secure TLS connection" in done.stdout + done.stderr
+    said = until_it_ends(deployment, command, environment, site)
+    assert "SuperNode authentication requires a secure TLS connection" in said
 
 
 def test_a_site_cannot_reach_what_is_the_coordinator_s(deployment: Deployment) -> None:

@@ -17,7 +17,7 @@ from client.source.settings import Connection, InteractionsTable, ItemsTable, Us
 from common.errors import DataError
 
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 20
 """Of text in memory at a time; no row may be longer."""
 
 
@@ -104,7 +104,7 @@ class CsvSource:
                 return
             raise DataError(
                 f"{part}: its file cannot be parsed as CSV, after its header; look for a quote "
-                "that is never closed, or a row of more than 4 MiB"
+                "that is never closed, or a row of more than 1 MiB"
             ) from None
 
     def _decoded(self, part: str, table: pa.Table, before: int) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from client.source.staging import KEPT, Event
 
-ROW_GROUP = 50_000
+ROW_GROUP = 20_000
 _EVENTS = pa.schema(
     {
         "user_id": pa.string(),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.adapters import adapter_sha256
-from common.errors import EvidenceError
+from common.errors import EvidenceError, RunFolderError
 from common.run_folder import RunFolder
 from common.tensor_files import read_tensors
 from simulations.audit.exported_ledger import REMEDY
@@ -61,7 +61,7 @@ def read_adapter_evidence(
     if folder.checkpoint_file.is_file():
         try:
             _check_checkpoint(folder, path, tensors, metadata)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RunFolderError) as error:
             _refuse(folder.checkpoint_file, f"it is no checkpoint of a run ({error!r})")
         bound_by = "checkpoint"
     recorded = {

@@ -19,6 +19,7 @@ from common.config import RunConfig
 from common.errors import FederationError
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
+from common.run_keys import IN_ITS_FOLDER
 from server.app import RUN_FOLDER_VARIABLE
 from simulations.engines.superlink import CONNECTION, SuperLink, own_superlink, script
 
@@ -27,7 +28,9 @@ COMPLETED = "finished:completed"
 _FAILURE = "Simulation failed with exception: "
 
 
-def run_flower(config: RunConfig, folder: RunFolder, listener: ProgressListener) -> None:
+def run_flower(
+    config: RunConfig, folder: RunFolder, listener: ProgressListener, *, resume: bool = False
+) -> None:
     """Runs the federation of `config` on Flower's simulation runtime; see `run_engine`.
 
     Raises:
@@ -42,7 +45,9 @@ def run_flower(config: RunConfig, folder: RunFolder, listener: ProgressListener)
     listener.message("starting Flower's simulation runtime")
     with own_superlink(extra) as superlink:
         app = stage_app(superlink.home)
-        run_config = write_run_config(superlink.home / "run-config.toml", config)
+        run_config = write_run_config(
+            superlink.home / "run-config.toml", config, IN_ITS_FOLDER if resume else ""
+        )
         follow_run(_submit(superlink, app, run_config, config), config, folder, listener)
         status, details = run_status(superlink)
         if status != COMPLETED:
@@ -57,7 +62,7 @@ def follow_run(
 ) -> None:
     """Hands each finished round to `listener`, until the submitted run is over."""
     listener.run_started(config.federation.rounds)
-    told = 0
+    told = len([record for record in folder.read_rounds() if record["server_round"]])
     over = False
     while not over:
         over = process.poll() is not None  # read the records once more afterwards

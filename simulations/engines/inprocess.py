@@ -24,6 +24,7 @@ from common.flat_adapter import size
 from common.initial_adapter import adapter_shapes
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
+from common.run_keys import IN_ITS_FOLDER, RESUME
 from server.app import build_server_app
 from simulations.gathering import GatheringTrainer
 from simulations.inprocess_grid import InProcessGrid
@@ -43,6 +44,7 @@ def run_inprocess(
     listener: ProgressListener,
     *,
     batch: int | None = None,
+    resume: bool = False,
 ) -> None:
     """Runs the federation of `config` on this machine; see `run_engine`.
 
@@ -52,6 +54,7 @@ def run_inprocess(
         listener: hears of progress.
         batch: most sites that a process has at work together; by default as many as a fixed
             memory holds.
+        resume: whether to go on with the run in `folder`.
 
     Raises:
         FedrecError: The run could not go on.
@@ -64,7 +67,7 @@ def run_inprocess(
         node_id=SUPERLINK_NODE_ID,
         node_config={},
         state=RecordDict(),
-        run_config=config.to_flat(),
+        run_config={**config.to_flat(), RESUME: IN_ITS_FOLDER if resume else ""},
     )
     with _torch_threads(config.engine.threads), _grid(config, run_id, batch) as grid:
         build_server_app(run_folder=folder.path, listener=listener)(grid, context)

@@ -47,6 +47,7 @@ def test_flower_leaves_no_module_out_and_the_signed_hash_is_that_of_what_it_ship
 def test_the_bundle_names_both_apps_and_every_key(tmp_path: Path) -> None:
     app = get_fab_config(build_fab_from_disk(stage_app(tmp_path)))["tool"]["flwr"]["app"]
     assert app["components"] == {"serverapp": "server.app:app", "clientapp": "client.app:app"}
+    assert app["config"].pop("resume") == ""
     keys = {f"{section}.{key}" for section, values in app["config"].items() for key in values}
     assert keys == set(RunConfig().to_flat())
     json.dumps(app_project())
@@ -68,6 +69,9 @@ def test_flower_reads_back_the_very_config(tmp_path: Path, config: RunConfig) ->
     flat = parse_config_args([str(path)])
     assert flat == config.to_flat()
     assert load_config(flat=flat) == config
+    again = parse_config_args([str(write_run_config(path, config, resume="first"))])
+    assert again == {"resume": "first", **config.to_flat()}
+    assert load_config(flat=again) == config
 
 
 def test_the_federation_config_is_what_flower_parses() -> None:

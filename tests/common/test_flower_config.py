@@ -13,6 +13,7 @@ from common.config import RunConfig
 from common.config_loading import load_config
 from common.errors import ConfigError
 from common.flower_config import BEGIN, END, flower_config_block, with_flower_config
+from common.run_keys import RUN_KEYS
 
 
 def test_pyproject_holds_what_would_be_generated(repository: Path) -> None:
@@ -24,7 +25,7 @@ def test_flower_reads_every_key_with_its_default(repository: Path) -> None:
     from flwr.common.config import get_fused_config_from_dir
 
     flat = get_fused_config_from_dir(repository, {"data.sites": 7})
-    assert set(flat) == set(RunConfig().to_flat())
+    assert set(flat) == {*RUN_KEYS, *RunConfig().to_flat()}
     assert load_config(flat=flat) == load_config(overrides=["data.sites=7"])
 
 
@@ -49,7 +50,7 @@ def test_block_is_renewed_between_its_markers() -> None:
     renewed = with_flower_config(f"a = 1\n{BEGIN}\nold = 1\n{END}\n[x]\n")
     assert renewed == f"a = 1\n{flower_config_block()}\n[x]\n"
     config = tomllib.loads(renewed)["tool"]["flwr"]["app"]["config"]
-    assert config == RunConfig().model_dump()
+    assert config == {**RUN_KEYS, **RunConfig().model_dump()}
 
 
 def test_command_checks_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from common.config_loading import load_config
 from common.errors import RunFolderError
 from common.run_folder import RunFolder, new_run_name
+from common.tensor_files import tensors_to_bytes
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_config_is_read_back_and_the_run_is_found(folder: RunFolder) -> None:
 def test_a_folder_in_use_is_refused(folder: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="is not empty; choose another name with --run"):
         RunFolder.create(folder.path)
-    with pytest.raises(RunFolderError, match="no checkpoint to resume from"):
+    with pytest.raises(RunFolderError, match="no checkpoint to resume from: no site was asked"):
         RunFolder.create(folder.path, resume=True)
     other = tmp_path / "other"
     other.mkdir()
@@ -170,3 +171,16 @@ def test_a_damaged_adapter_is_named(folder: RunFolder) -> None:
     path.unlink()
     with pytest.raises(RunFolderError, match=r"cannot read .*adapter\.safetensors"):
         folder.read_adapter()
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_damage_and_an_older_one_has_no_digest(
+    folder: RunFolder,
+) -> None:
+    folder.write_checkpoint({"a": np.arange(3.0)}, {"server_round": 3})
+    content = folder.checkpoint_file.read_bytes()
+    folder.checkpoint_file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(RunFolderError, match="is damaged; restore it from a backup"):
+        folder.read_checkpoint()
+    older = tensors_to_bytes({}, {"schema_version": "1", "state": "{}"})
+    folder.checkpoint_file.write_bytes(older)
+    assert folder.read_checkpoint() == ({}, {})

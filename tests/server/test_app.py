@@ -9,10 +9,10 @@ from flwr.app import Context, RecordDict
 
 import server.app
 from common.config import RunConfig
-from common.errors import ConfigError, FederationError
+from common.errors import ConfigError, FederationError, RunFolderError
 from common.progress import SilentListener
 from common.run_folder import RunFolder
-from server.app import build_server_app, default_run_folder, unique_run_name
+from server.app import build_server_app, chosen_run_folder, unique_run_name
 from server.log_listener import LogListener
 from simulations.inprocess_grid import InProcessGrid
 from tests.scripted_sites import crash, scripted_app, small_adapter, small_config
@@ -74,22 +74,65 @@ def test_missing_sites_start_nothing(tmp_path: Path) -> None:
     app = build_server_app(
         run_folder=tmp_path / "demo", listener=SilentListener(), sites_deadline_s=0.05
     )
-    with pytest.raises(FederationError, match="2 of data.sites=3 sites appeared"):
-        app(grid_of(config, nodes=2), context_of(config))
+    with pytest.raises(FederationError, match="1 of data.sites=3 sites appeared"):
+        app(grid_of(config, nodes=1), context_of(config))
     assert not (tmp_path / "demo").exists()
+
+
+def test_enough_sites_start_the_run_and_the_last_one_may_come_late(tmp_path: Path) -> None:
+    config = small_config(3)
+
+    class Late(InProcessGrid):
+        looks = 0
+
+        def get_node_ids(self) -> range:
+            self.looks += 1
+            return super().get_node_ids()[: 2 if self.looks < 4 else 3]
+
+    grid = Late(scripted_app(), 3, 5, config.to_flat())
+    app = build_server_app(
+        run_folder=tmp_path / "demo", listener=SilentListener(), sites_deadline_s=0.01
+    )
+    app(grid, context_of(config))
+    first, second = RunFolder.open(tmp_path / "demo").read_rounds()
+    assert [len(line["sites"]) for line in (first, second)] == [2, 3]
+
+
+def test_a_run_is_resumed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(server.app.RUNS_VARIABLE, str(tmp_path))
+    monkeypatch.delenv(server.app.RUN_FOLDER_VARIABLE, raising=False)
+    config = small_config(3)
+    app = build_server_app(listener=SilentListener())
+    with pytest.raises(FederationError, match="1 of 3 sites gave a usable answer"):
+        app(grid_of(config, train={1: crash, 2: crash}), context_of(config))
+    (path,) = tmp_path.iterdir()
+    other = context_of(config, resume=path.name)
+    other.run_id = 77
+    app(grid_of(config), other)
+    rounds = RunFolder.open(path).read_rounds()
+    assert [line["server_round"] for line in rounds] == [1, 2]
+    assert {line["run"] for line in rounds} == {path.name}  # not that of Flower's second run
+    for name, says in (
+        ("nope", "check the name of the run"),
+        ("../x", "give the name of its folder, no path"),
+        (path.name, r"is finished \(2 of 2 rounds"),
+    ):
+        with pytest.raises((RunFolderError, ConfigError), match=says):
+            app(grid_of(config), context_of(config, resume=name))
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 def test_flwr_run_chooses_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for variable in (server.app.RUN_FOLDER_VARIABLE, server.app.RUNS_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
-    default = default_run_folder(42)
+    default = chosen_run_folder(42)
     assert default.parent == Path("runs")
     assert default.name.endswith("Z-42")
     monkeypatch.setenv(server.app.RUNS_VARIABLE, str(tmp_path / "all"))
-    assert default_run_folder(42).parent == tmp_path / "all"
+    assert chosen_run_folder(42).parent == tmp_path / "all"
     monkeypatch.setenv(server.app.RUN_FOLDER_VARIABLE, str(tmp_path / "this"))
-    assert default_run_folder(42) == tmp_path / "this"
+    assert chosen_run_folder(42) == tmp_path / "this"
 
 
 def test_the_module_level_app_is_what_flwr_runs(

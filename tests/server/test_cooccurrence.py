@@ -31,8 +31,8 @@ from common.run_folder import RunFolder
 from common.sum_plan import sum_number
 from server.cooccurrence import sum_cells, weights_of
 from server.reply_reading import ReplyReader
-from server.round_loop import release_cooccurrence
 from server.run_records import RunRecords
+from server.statistics_rounds import release_cooccurrence
 from server.strategy import FederatedAdapters
 from tests.client.test_cooccurrence_release import pair_config
 from tests.sum_federation import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,7 @@ from common.messages import (
     encode_enrol_request,
     encode_refusal,
 )
+from server.known_sites import KnownSites
 from server.reply_reading import ReplyReader
 from server.roster import enrolled
 from simulations.inprocess_grid import FIRST_NODE_ID, InProcessGrid
@@ -112,3 +114,22 @@ def test_who_left_stays_away(reader: ReplyReader) -> None:
     assert list(left.members) == ["s0", "s2"]
     assert left.items == 80
     assert list(roster.members) == ["s0", "s1", "s2"]
+
+
+def test_a_site_that_enrols_again_must_be_the_same(reader: ReplyReader) -> None:
+    enrolled([reply(node, f"s{node}") for node in range(4)], reader)
+    reader.known = KnownSites.from_json(json.loads(json.dumps(reader.known.to_json())))
+    reader.forget_absent([])  # a new server, and every site at another node
+    found = lines(
+        [
+            reply(4, "s0", identity="00" * 32, declared_units=10),
+            reply(5, "s1", identity="09" * 32, declared_units=11),
+            reply(6, "s2", identity="02" * 32, declared_units=99),
+            reply(7, "s3", identity="03" * 32, declared_units=13, catalogue_sha256=OTHER),
+        ],
+        reader,
+    )
+    assert found["s0"] == ("ok", "")
+    assert "give the site its own keys back" in found["s1"][1]
+    assert "declared 12 units and now 99" in found["s2"][1]
+    assert "give all sites the same catalogue" in found["s3"][1]

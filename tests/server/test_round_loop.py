@@ -18,8 +18,9 @@ from common.item_prior import item_prior_from_counts
 from common.noise_plan import popularity_deviation
 from common.progress import SilentListener
 from common.run_folder import RunFolder
-from server.round_loop import run_rounds, stages_due, wait_for_sites
+from server.round_loop import run_rounds, stages_due
 from server.run_records import RunRecords
+from server.site_waiting import wait_for_sites
 from server.strategy import FederatedAdapters
 from simulations.inprocess_grid import InProcessGrid
 from tests.scripted_sites import (
@@ -213,9 +214,16 @@ def _arriving(nodes: int) -> Arriving:
     return Arriving(scripted_app(), nodes, 5, {})
 
 
+def wait(grid: InProcessGrid, sites: int, deadline_s: float, least: int) -> list[Any]:
+    heard = Journal()
+    heard.message = heard.lines.append  # type: ignore[method-assign]
+    wait_for_sites(grid, sites, deadline_s, least, heard)
+    return heard.lines
+
+
 def test_the_run_waits_for_sites_that_come_late() -> None:
     grid = _arriving(3)
-    wait_for_sites(grid, 3, deadline_s=30.0)
+    assert wait(grid, 3, 30.0, 1) == []
     assert grid.looks == 3
 
 
@@ -225,13 +233,18 @@ def test_the_run_waits_for_sites_that_come_late() -> None:
 def test_missing_sites_end_the_wait(nodes: int, says: str) -> None:
     grid = InProcessGrid(scripted_app(), nodes, 5, {})
     with pytest.raises(FederationError, match=says) as fault:
-        wait_for_sites(grid, 4, deadline_s=0.05)
+        wait(grid, 4, 0.05, 3)
     assert "num-supernodes=4" in str(fault.value)
+
+
+def test_enough_sites_start_the_run_at_the_deadline() -> None:
+    said = wait(InProcessGrid(scripted_app(), 3, 5, {}), 4, 0.05, 3)
+    assert said == ["starting with 3 of 4 sites; the others may join later"]
 
 
 def test_too_many_sites_are_said_at_once() -> None:
     with pytest.raises(FederationError, match="5 of data.sites=4 sites appeared;"):
-        wait_for_sites(InProcessGrid(scripted_app(), 5, 5, {}), 4, deadline_s=30.0)
+        wait(InProcessGrid(scripted_app(), 5, 5, {}), 4, 30.0, 2)
 
 
 def test_a_deadline_that_nobody_meets_ends_the_run(tmp_path: Path) -> None:

@@ -147,3 +147,14 @@ def test_add_site_wants_a_server_a_name_and_a_key(server: Command, tmp_path: Pat
     code, _, err = server("add-site", "north", tmp_path / "no.pub", "--folder", tmp_path / "server")
     assert code == 2
     assert "no public EC key" in err
+
+
+def test_resume_names_what_is_wrong(server: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    assert server("init", folder, "--host", "fedrec.example.org")[0] == 0
+    code, _, err = server("resume", tmp_path / "run", "--folder", folder)
+    assert code == 2
+    assert "is not a run" in err
+    code, _, err = server("resume", tmp_path / "run", "--folder", tmp_path / "other")
+    assert code == 2
+    assert "fedrec-server init" in err

@@ -305,3 +305,38 @@ def environment(home: Path) -> dict[str, str]:
         "FLWR_HOME": str(home / "flwr"),
         "FEDREC_CACHE": str(home / "cache"),
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_that_was_killed_is_resumed_and_a_finished_one_is_not(
+    fedrec: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
+    seeded = [*TINY, "--set=privacy.insecure_seeded_noise=true"]
+    assert fedrec("simulate", "demo", *seeded, "--run", "whole", "--quiet")[0] == 0
+    command = [sys.executable, "-m", "simulations.cli", "simulate", "demo", *seeded]
+    process = subprocess.Popen(
+        [*command, "--run", str(tmp_path / "runs" / "killed"), "--quiet"],
+        cwd=REPOSITORY, env={**os.environ, "FEDREC_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    adapter = tmp_path / "runs" / "killed" / "adapter" / "adapter.safetensors"
+    while not adapter.is_file() and process.poll() is None:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    code, out, err = fedrec("simulate", "--resume", "--run", "killed", "--json", "--quiet")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["run_folder"].endswith("killed")
+    found = [RunFolder.open(tmp_path / "runs" / name) for name in ("whole", "killed")]
+    one, other = (folder.read_adapter()[0] for folder in found)
+    assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+    kept = [[line["epsilon_prv"] for line in folder.read_releases()] for folder in found]
+    assert kept[0] == kept[1]
+    assert list((tmp_path / "cache" / "simulated-sites").iterdir()) == []
+    code, _, err = fedrec("simulate", "--resume", "--run", "killed")
+    assert code == 2
+    assert "has ended" in err
+    assert len(err.splitlines()) == 1
+    code, _, err = fedrec("simulate", "demo", "--resume", "--run", "killed", "--quiet")
+    assert code == 2

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import EvidenceError
+from common.run_folder import RunFolder
 from common.tensor_files import read_tensors, tensors_to_bytes
 from simulations.audit.evidence import read_evidence
 from simulations.audit.same_run import config_sha256
@@ -103,11 +104,15 @@ def adapter_swapped(run: Path) -> None:
 
 def adapter_and_checkpoint_swapped(run: Path) -> None:
     adapter_swapped(run)
-    path = run / "checkpoint" / "checkpoint.safetensors"
-    tensors, metadata = read_tensors(path)
+    tensors, state = RunFolder(run).read_checkpoint()
     for name in [name for name in tensors if name.startswith("adapter/")]:
         tensors[name] = np.ascontiguousarray(tensors[name] + 1)
-    path.write_bytes(tensors_to_bytes(tensors, metadata))
+    RunFolder(run).write_checkpoint(tensors, state)
+
+
+def checkpoint_edited(run: Path) -> None:
+    path = RunFolder(run).checkpoint_file
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
 
 
 def config_edited(run: Path) -> None:
@@ -136,6 +141,7 @@ TAMPERED: dict[str, tuple[Tamper, str]] = {
     "another ledger": (ledger_of_another_site, r"the ledger of site-0002, not of site-0001"),
     "adapter swapped": (adapter_swapped, r"swapped adapter: .* not those of the run's checkpoint"),
     "both swapped": (adapter_and_checkpoint_swapped, r"not the one that rounds.jsonl records"),
+    "checkpoint edited": (checkpoint_edited, r"no checkpoint of a run .*is damaged"),
     "config edited": (config_edited, r"config.toml: it is not the configuration"),
     "rounds edited": (rounds_edited, r"rounds.jsonl: line 2 states another total of site-0000"),
 }
