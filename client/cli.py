@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from client.adapter_commands import install_adapter, rollback_adapter
+from client.connect_commands import connect
+from client.source_cli import first_refresh, previewed, register
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
 from common.errors import LedgerError
@@ -34,6 +37,16 @@ ledger_app = typer.Typer(
     help="The lifelong record of what the site released and what that cost.", no_args_is_help=True
 )
 app.add_typer(ledger_app, name="ledger")
+register(app)
+app.command(
+    epilog="Example: fedrec-site connect --site /srv/fedrec/site --superlink HOST:9092 --ca ca.crt"
+)(connect)
+app.command("install-adapter", epilog="Example: fedrec-site install-adapter ./export --site .")(
+    install_adapter
+)
+app.command("rollback-adapter", epilog="Example: fedrec-site rollback-adapter --site .")(
+    rollback_adapter
+)
 
 Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
 AsJson = Annotated[
@@ -148,16 +161,19 @@ def check(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove the private step on this machine; say what would leave, and what never does."""
+    """Try ten rows of the source, prove the private step; say what would leave and what never."""
     from client.site_check import check_site
 
     config = load_config(scenario=scenario, overrides=overrides or [])
+    preview = previewed(site)
     with stderr_console().status("proving the private step with made-up units"):
-        report = check_site(site, config)
+        report = check_site(site, config, preview)
     if as_json:
         _print_json(report._asdict())
         return
     for heading, lines in report._asdict().items():
+        if not lines:
+            continue
         print(f"{heading.replace('_', ' ')}:")
         print("".join(f"  - {line}\n" for line in lines), end="")
 
@@ -168,10 +184,10 @@ def identity(site: Site, as_json: AsJson = False) -> None:
 
     Hand it over on a way that the coordinator does not control.
     """
-    from client.site_data import load_site
+    from client.site_data import declared_name
+    from client.site_setup import identity_of
 
-    name, (ledger, _) = load_site(site).site, _opened(site)
-    key = ledger.identity.public_key
+    name, key = declared_name(site), identity_of(site).public_key
     if as_json:
         _print_json({"site": name, "identity": key})
     else:
@@ -193,7 +209,8 @@ def run(
 ) -> None:
     """Serve this site: own its data, policy and ledger, and answer the SuperNode's relay.
 
-    Proves the private step of the scenario first, and keeps its model loaded.
+    Reads the site's source first where that was never done; proves the private step of the
+    scenario, and keeps its model loaded.
     """
     from client.resident.signals import EndOnSignals
 
@@ -201,6 +218,7 @@ def run(
     from client.resident.run import run_site
 
     config = load_config(scenario=scenario, overrides=overrides or [])
+    first_refresh(site)
     run_site(site, config, socket=socket, group=group, signals=signals)
 
 
@@ -216,7 +234,7 @@ def code_hash(
     ] = None,
 ) -> None:
     """Print the hash of a bundle's code, for code_sha256 of policy.toml."""
-    from client.resident.bundle_hash import bundle_root, bundle_sha256, sign_bundle
+    from common.bundle_hash import bundle_root, bundle_sha256, sign_bundle
 
     root = bundle_root() if bundle is None else bundle
     print(bundle_sha256(root))

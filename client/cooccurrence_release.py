@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from client.cooccurrence_self_test import prove_bound
 from client.ledger import Ledger
 from client.policy import SitePolicy
 from client.release import ReleasePlan, charge_release, enforce_budget, stored_release
+from client.self_test_cooccurrence import prove_bound
 from client.site_data import SiteData
 from common.config import RunConfig
 from common.cooccurrence import MAX_LENGTH, cooccurrence_sum, related_items

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from client.local_training import train_private
-from client.self_test import SelfTestReport, Tensors, check_tensors
 from client.self_test_statistics import check_noise, check_sampler, noise_steps, twice
+from client.self_test_step import SelfTestReport, Tensors, check_tensors
 from client.unit_updates import clipped_update_sum, sum_of_clipped_updates, train_unit
 from common.adapters import trainable_parameters
 from common.config import RunConfig

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from client.connection_check import connection_lines
 from client.policy import SitePolicy
 from client.policy_file import POLICY_FILE
-from client.site_data import load_site
+from client.site_data import declared_examples, has_no_tables_yet, load_site
 from client.site_setup import policy_of
+from client.source.preview import Preview
 from client.start_up import prove_private_step
 from common.config import RunConfig
 from common.context import ContextEncoder, check_attributes
@@ -16,6 +19,7 @@ from common.cooccurrence import cell_count
 from common.errors import ConfigError
 from common.flat_adapter import size
 from common.initial_adapter import adapter_shapes
+from common.interactions import Catalogue
 from common.metrics_plan import METRIC_COORDINATES, all_metrics_event
 from common.noise_plan import cooccurrence_event, popularity_event, round_event
 from common.privacy_events import SimpleEvent
@@ -31,41 +35,73 @@ _PARTS = {
 
 
 class SiteCheck(NamedTuple):
-    """What was proven, what a run would release, and what stays; one line each."""
+    """What the source is like, what was proven, what would leave, and what stays; a line each."""
 
+    source: list[str]
     proven: list[str]
     would_leave: list[str]
     never_leaves: list[str]
 
 
-def check_site(folder: Path, config: RunConfig) -> SiteCheck:
+class _Site(NamedTuple):
+    """What the checks need of a site that has its tables, or will get them from its source."""
+
+    name: str
+    simulated: bool
+    catalogue: Catalogue
+    attributes: Collection[str]
+    declared_examples: int | None
+
+
+def check_site(folder: Path, config: RunConfig, preview: Preview | None = None) -> SiteCheck:
     """Proves the private step for `config` on the site's catalogue; no user's data are touched.
+
+    Args:
+        folder: the site's.
+        config: the run that is asked for.
+        preview: of the site's source, where it has one.
 
     Raises:
         PolicyRefusal: the site's policy does not allow such a run.
         ConfigError: the mode needs peers and the policy pins none.
         DataError: the data cannot be used, or lack what `model.context` asks for.
         SelfTestError: the private step does not do what it claims here.
+        ConnectionFault: the site has a connection.toml, and cannot join.
     """
-    data = load_site(folder)
-    policy = policy_of(folder, config, is_simulated=data.simulated)
+    site = _site(folder, preview)
+    policy = policy_of(folder, config, is_simulated=site.simulated)
     policy.check_run(config)
-    if config.privacy.mode == "distributed" and not (policy.peers or data.simulated):
+    if config.privacy.mode == "distributed" and not (policy.peers or site.simulated):
         raise ConfigError(
             [f"{folder / POLICY_FILE} pins no peers; add their identity keys under [peers]"]
         )
-    data.declared(config.privacy.unit)
-    check_attributes(ContextEncoder.of(config.model), data.users.attributes)
-    proven = prove_private_step(config, data.catalogue).lines() if config.is_private else []
+    if config.privacy.unit == "example":
+        declared_examples(site.name, site.declared_examples)
+    check_attributes(ContextEncoder.of(config.model), dict.fromkeys(site.attributes))
+    proven = connection_lines(folder)
+    proven += prove_private_step(config, site.catalogue).lines() if config.is_private else []
     return SiteCheck(
+        [] if preview is None else preview.lines,
         proven or ["nothing: privacy.mode=none makes no claim"],
-        _would_leave(config, policy, len(data.catalogue)),
+        _would_leave(config, policy, len(site.catalogue)),
         [
             "interactions, histories and ratings",
             "user ids and attributes, and how many of them there are beyond the declared number",
             "losses, counts and gradients of single users or steps",
             "the keys, and the fingerprint's key above all",
         ],
+    )
+
+
+def _site(folder: Path, preview: Preview | None) -> _Site:
+    if preview is not None and has_no_tables_yet(folder):
+        declared = preview.site
+        return _Site(
+            declared.name, False, preview.catalogue, preview.attributes, declared.declared_examples
+        )
+    data = load_site(folder)
+    return _Site(
+        data.site, data.simulated, data.catalogue, data.users.attributes, data.declared_examples
     )
 
 

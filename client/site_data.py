@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 
+from client.source.settings_file import SOURCE_FILE, read_name
 from common.atomic_files import file_errors
 from common.check_report import CheckReport
 from common.errors import DataError, PolicyRefusal
@@ -39,6 +41,7 @@ class SiteData:
         users: The users' attributes; private.
         report: What the checks left out; private.
         declared_examples: Number of training examples that the site declares, if it does.
+        population: What the site's ledger is bound to where its users come and go.
     """
 
     site: str
@@ -49,6 +52,12 @@ class SiteData:
     users: Users
     report: CheckReport
     declared_examples: int | None = None
+    population: str | None = None
+
+    @property
+    def ledger_subject(self) -> Sequence[str]:
+        """Whom the ledger is bound to: the population, or else the very users that there are."""
+        return self.users.user_ids if self.population is None else (self.population,)
 
     def declared(self, unit: PrivacyUnit) -> int:
         """The public number of units of this sort, which sums are divided by.
@@ -56,20 +65,29 @@ class SiteData:
         Raises:
             PolicyRefusal: The site declares none.
         """
-        if unit == "user":
-            return self.declared_units
-        if self.declared_examples is None:
-            raise PolicyRefusal(
-                f"privacy.unit=example needs a public number of examples, and site {self.site} "
-                f"declares none; set declared_examples in its {MANIFEST_FILE}"
-            )
-        return self.declared_examples
+        if unit == "example":
+            return declared_examples(self.site, self.declared_examples)
+        return self.declared_units
 
     def splits(self, split: str, seed: int, cut: TimeCut | None = None) -> list[UserSplit]:
         """The users' temporal hold-out; see `common.holdout.hold_out`."""
         return hold_out(
             self.interactions, self.catalogue, split=split, seed=seed, cut=cut, users=self.users
         )
+
+
+def declared_examples(site: str, declared: int | None) -> int:
+    """The public number of examples.
+
+    Raises:
+        PolicyRefusal: The site declares none.
+    """
+    if declared is None:
+        raise PolicyRefusal(
+            f"privacy.unit=example needs a public number of examples, and site {site} "
+            f"declares none; set declared_examples in its {MANIFEST_FILE}, or in its {SOURCE_FILE}"
+        )
+    return declared
 
 
 def load_site(folder: Path) -> SiteData:
@@ -105,6 +123,7 @@ def load_site(folder: Path) -> SiteData:
         users=dataset.users,
         report=dataset.report,
         declared_examples=manifest.declared_examples,
+        population=manifest.population,
     )
 
 
@@ -118,14 +137,22 @@ def federation_catalogue(federation: Path) -> Catalogue:
 
 
 def declared_name(folder: Path) -> str:
-    """The public name of the site in `folder`; no data are read.
+    """The public name of the site in `folder`, also before its first refresh; no data are read.
 
     Raises:
         DataError: There is no such site.
+        ConfigError: Its ``source.toml`` has no name.
     """
-    return (
-        folder.name if pool_of(folder) else read_manifest(folder / MANIFEST_FILE, SiteManifest).site
-    )
+    if pool_of(folder):
+        return folder.name
+    if has_no_tables_yet(folder):
+        return read_name(folder)
+    return read_manifest(folder / MANIFEST_FILE, SiteManifest).site
+
+
+def has_no_tables_yet(folder: Path) -> bool:
+    """Whether the site was begun and its source was not read yet."""
+    return (folder / SOURCE_FILE).is_file() and not (folder / MANIFEST_FILE).exists()
 
 
 def _read_tables(folder: Path) -> tuple[SiteManifest, pa.Table, pa.Table | None]:
@@ -137,11 +164,12 @@ def _read_tables(folder: Path) -> tuple[SiteManifest, pa.Table, pa.Table | None]
             folder.mkdir(exist_ok=True)
         return manifest, *pool.tables(folder.name)
     if not folder.is_dir():
-        remedy = "make it with `fedrec data partition`"
+        remedy = "make it with `fedrec-site init`, or with `fedrec data partition`"
         raise DataError(f"{folder}: no such site folder; {remedy}")
     manifest = read_manifest(folder / MANIFEST_FILE, SiteManifest)
-    interactions = read_table(folder / INTERACTIONS_FILE)
-    users_file = folder / USERS_FILE
+    tables = folder / manifest.tables
+    interactions = read_table(tables / INTERACTIONS_FILE)
+    users_file = tables / USERS_FILE
     return manifest, interactions, read_table(users_file) if users_file.exists() else None
 
 

@@ -9,7 +9,8 @@ from client.ledger_file import LedgerFile
 from client.policy import SitePolicy, default_policy, simulated_policy
 from client.policy_file import POLICY_FILE, read_policy
 from client.site_data import SiteData
-from client.site_ledger import LEDGER_FILE, SiteLedger, site_ledger
+from client.site_identity import SiteIdentity, load_identity
+from client.site_ledger import KEYS_FOLDER, LEDGER_FILE, SiteLedger, site_ledger
 from common.config import RunConfig
 from common.errors import ConfigError, PolicyRefusal
 from common.site_folder import site_name
@@ -61,6 +62,16 @@ def ledger_unit(folder: Path) -> str | None:
             return file.check(connection).unit
 
 
+def identity_of(folder: Path) -> SiteIdentity:
+    """The site's keys, which need no data; they are made where there is no ledger yet.
+
+    Raises:
+        LedgerError: a key is missing or damaged.
+    """
+    is_new = not LedgerFile(folder / LEDGER_FILE).exists()
+    return load_identity(folder / KEYS_FOLDER, begin=is_new)
+
+
 def ledger_of(folder: Path, data: SiteData, policy: SitePolicy) -> SiteLedger:
     """The places of the site's ledger, its keys and its anchor.
 
@@ -77,7 +88,7 @@ def ledger_of(folder: Path, data: SiteData, policy: SitePolicy) -> SiteLedger:
         )
     return site_ledger(
         folder,
-        data.users.user_ids,
+        data.ledger_subject,
         site=data.site,
         unit=policy.unit,
         is_simulated=data.simulated,

@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from client.self_test import SelfTestReport, self_test
+from client.self_test_step import SelfTestReport, self_test
+from client.self_test_sums import check_share
 from client.self_test_updates import self_test_updates
-from client.sum_self_test import check_share
 from common.adapters import wire_name
 from common.build_recommender import build_recommender
 from common.config import RunConfig

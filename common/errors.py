@@ -8,6 +8,9 @@ The tree::
     ├── WeightsError             base weights are missing or are not the expected ones
     ├── DeviceError              the device that a run asks for is not there
     ├── MessageError             a message between server and site breaks the contract
+    ├── CertificateError         a TLS certificate or key cannot be used as it is
+    ├── ConnectionFault          the coordinator cannot be reached, or is not who it must be
+    ├── ExportError              an exported adapter is changed, unsigned or of another model
     ├── SiteAgentError           the resident site agent cannot be started or reached
     ├── RunFolderError           a run's folder is missing, damaged or cannot be written
     ├── FederationError          the run cannot go on (too few sites, no finite update, …)
@@ -81,6 +84,18 @@ class MessageError(FedrecError):
 
 class SiteAgentError(FedrecError):
     """The resident site agent cannot be started, reached, or does not answer."""
+
+
+class CertificateError(FedrecError):
+    """A TLS certificate or its key cannot be used as it is."""
+
+
+class ConnectionFault(FedrecError):
+    """The coordinator cannot be reached, or is not who it must be."""
+
+
+class ExportError(FedrecError):
+    """An exported adapter is changed, unsigned, or not for this site's model."""
 
 
 class RunFolderError(FedrecError):

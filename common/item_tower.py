@@ -36,20 +36,7 @@ class ItemTower(nn.Module):
         total = int(bert.config.num_hidden_layers)
         self.first_layer = total - config.lora_layers
         self.prefix = prefix
-        lora = LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_rank,
-            lora_dropout=0.0,
-            bias="none",
-            target_modules=list(LORA_TARGETS),
-            layers_to_transform=list(range(self.first_layer, total)),
-            layers_pattern="layer",
-        )
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5 by an old name; that is not ours to mend.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            self.peft: PeftModel = get_peft_model(bert, lora)
-        _draw_lora_a(self.peft, seed)
+        self.peft = with_lora(bert, config, seed)
         train_a = config.adapter == "fedit"
         trained = config.item_side != "head"
         for name, parameter in self.peft.named_parameters():
@@ -95,6 +82,32 @@ class ItemTower(nn.Module):
             items = order[start : start + batch]
             table[items.to(self.device)] = self(items)
         return table
+
+
+def with_lora(bert: BertModel, config: ModelConfig, seed: int) -> PeftModel:
+    """Adapts query and value of the top `config.lora_layers` layers of `bert`, in place.
+
+    Args:
+        bert: The base model.
+        config: Rank and depth; s = α/r is fixed at 1.
+        seed: Public seed of LoRA's A; B starts at zero.
+    """
+    total = int(bert.config.num_hidden_layers)
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_rank,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=list(LORA_TARGETS),
+        layers_to_transform=list(range(total - config.lora_layers, total)),
+        layers_pattern="layer",
+    )
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5 by an old name; that is not ours to mend.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        adapted: PeftModel = get_peft_model(bert, lora)
+    _draw_lora_a(adapted, seed)
+    return adapted
 
 
 def _draw_lora_a(model: PeftModel, seed: int) -> None:

@@ -10,9 +10,11 @@
             interactions.parquet
             users.parquet
 
-A manifest names its catalogue relative to its folder; ``../items.parquet`` in a simulated
-federation, ``items.parquet`` (the default) at a site that stands alone. Where there are very
-many sites, their rows lie in common files instead (`common.pooled_sites`).
+A site that is fed from a source of its own (`client.source`) has its tables in ``data/NNNNNN``
+instead, which its manifest names. A manifest names its catalogue relative to its folder;
+``../items.parquet`` in a simulated federation, ``items.parquet`` (the default) at a site that
+stands alone. Where there are very many sites, their rows lie in common files instead
+(`common.pooled_sites`).
 """
 
 from __future__ import annotations
@@ -58,6 +60,10 @@ class SiteManifest(Manifest):
         catalogue_sha256: `Catalogue.sha256` that the items must have.
         simulated: Whether the site is part of a simulation on one machine.
         min_interactions: Users with fewer interactions are left out.
+        tables: Folder of the interactions and users, relative to the site's folder; empty:
+            they lie in that folder itself.
+        population: What the ledger is bound to, where users come and go; None: to the users
+            that the site has. See `client.source.pseudonyms`.
     """
 
     site: str = Field(min_length=1)
@@ -68,6 +74,8 @@ class SiteManifest(Manifest):
     catalogue_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     simulated: bool = False
     min_interactions: int = Field(3, ge=3)
+    tables: str = Field("", pattern="^(data/[0-9]{6})?$")
+    population: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
 class SitesManifest(Manifest):

@@ -14,6 +14,7 @@ from common.devices import device_label
 from common.holdout import Stage, UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Catalogue, Dataset
+from common.peft_files import write_peft_files
 from common.progress import ProgressListener, SilentListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
@@ -22,7 +23,6 @@ from simulations.companion_plans import TIME_CUT
 from simulations.companion_rows import CompanionOutcome, companion_outcomes, fairness_beside
 from simulations.comparison.per_user_file import keep_users
 from simulations.evaluation.full_ranking import evaluate_scorer
-from simulations.peft_files import write_peft_files
 from simulations.report import EvaluatedRow, MetricsFile, RunCost, build_metrics
 from simulations.report.protocol_records import sampled_record, time_cut_record
 from simulations.run_scorer import run_scorer, scorer_of
@@ -60,7 +60,9 @@ def examine(
     splits = held_out(config, dataset)
     recommender = build_recommender(config, dataset.catalogue)
     model = model_row(config, recommender, folder, splits)
-    write_peft_files(recommender.item_tower.peft, folder)  # the run's adapter is loaded
+    write_peft_files(
+        recommender.item_tower.peft, folder.path / "adapter"
+    )  # the run's adapter is loaded
     others = [
         _start_row(config, recommender, folder, splits),
         *baseline_rows(config, recommender, splits),
@@ -164,7 +166,7 @@ def write_run_peft(config: RunConfig, folder: RunFolder, catalogue: Catalogue) -
     """PEFT's files of the run's adapter, where the lab evaluates nothing and writes no others."""
     recommender = build_recommender(config, catalogue)
     load_adapter(recommender, folder.read_adapter()[0])
-    write_peft_files(recommender.item_tower.peft, folder)
+    write_peft_files(recommender.item_tower.peft, folder.path / "adapter")
 
 
 def _start_row(

@@ -13,8 +13,8 @@ from rich.table import Table
 from common.errors import PrivacyError, RunFolderError
 
 if TYPE_CHECKING:
+    from common.recorded_epsilon import SiteSpending
     from simulations.privacy_cost import PrivacyCost
-    from simulations.recorded_epsilon import SiteSpending
 
 EXAMPLES = (
     "Examples:\n\n"
@@ -81,7 +81,7 @@ def privacy(
 
 
 def _check_releases(path: Path, *, as_json: bool) -> None:
-    from simulations.recorded_epsilon import check_recorded, spending_by_site
+    from common.recorded_epsilon import check_recorded, spending_by_site
     from simulations.report.run_files import read_releases
 
     file = path / "releases.jsonl" if path.is_dir() else path

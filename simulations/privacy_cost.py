@@ -11,10 +11,9 @@ from common.calibration import calibrate_noise_multiplier
 from common.errors import PrivacyError
 from common.privacy_events import SampledGaussianEvent
 from common.privacy_profile import DELTAS, ProfilePoint, privacy_profile
+from common.recorded_epsilon import ACCOUNTANTS, RELATION, finite
 
-ACCOUNTANTS: tuple[Accountant, ...] = ("prv", "rdp", "pld")
 UNIT = "user"
-RELATION = "add_or_remove_one"
 
 Calibrated = Literal["sigma", "rate", "steps"]
 
@@ -129,8 +128,3 @@ def _unclear(asked: Asked) -> PrivacyError:
         f"of --sigma, --rate and --steps, {', '.join(given) or 'none'} was given; give {wanted}, "
         "or --target-epsilon with two of them, or --releases FILE alone"
     )
-
-
-def finite(value: float | None) -> float | None:
-    """JSON has no infinity: null stands for an unbounded ε, and for an unknown one."""
-    return None if value is None or value == float("inf") else value

@@ -229,7 +229,7 @@ def _simulate(
 
 
 def _print_result(config: RunConfig, result: SimulationResult, *, as_json: bool) -> None:
-    from simulations.report.claim import trusted_text
+    from common.trusted_parties import trusted_text
     from simulations.result_view import RunSummary, result_json, show_result
 
     summary = RunSummary(

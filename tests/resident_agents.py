@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.app_staging import write_run_config
 from common.config import RunConfig
 from common.site_folder import MANIFEST_FILE
-from simulations.engines.staging import write_run_config
 from simulations.engines.superlink import CONNECTION, SuperLink, own_superlink, script
 
 START_S = 180.0

@@ -56,6 +56,8 @@ _PRIVATE_ARMS = {
     "both": ("federation.rounds=1", "federation.lora_lr_scale=0.01"),
 }
 CHOSEN = {
+    ("movielens-100k", math.inf): "both-sides",
+    ("movielens-100k", 8.0): "both-sides",
     ("debian-packages", math.inf): "both-sides",
     ("debian-packages", 8.0): "both-sides",
 }

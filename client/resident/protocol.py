@@ -25,6 +25,7 @@ from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 from google.protobuf.message import DecodeError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.bundle_hash import BundleSignature
 from common.errors import MessageError
 
 MAGIC = b"FdR1"
@@ -57,13 +58,6 @@ class Limits:
 
 class _Head(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class BundleSignature(_Head):
-    """An Ed25519 signature over the bundle's hash; see `client.resident.bundle_hash`."""
-
-    public_key: Hex64
-    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 
 
 class RequestHead(_Head):

@@ -12,7 +12,6 @@ from contextlib import suppress
 from flwr.app import RecordDict, UserConfig
 from pydantic import ValidationError
 
-from client.resident.bundle_hash import bundle_root, bundle_sha256, bundle_signatures
 from client.resident.protocol import (
     Limits,
     RequestHead,
@@ -20,6 +19,7 @@ from client.resident.protocol import (
     parse_answer,
     read_frame,
 )
+from common.bundle_hash import bundle_root, bundle_sha256, bundle_signatures
 from common.errors import FedrecError, MessageError, SiteAgentError
 
 AGENT_SOCKET = "agent-socket"

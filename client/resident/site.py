@@ -19,11 +19,11 @@ from client.agent import SiteAgent
 from client.answering import answer_by
 from client.policy import SitePolicy
 from client.refusal_reply import refusal_reply
-from client.resident.bundle_hash import verified_signers
 from client.resident.protocol import Request, content_from_bytes, encode_answer
 from client.site_data import load_site
 from client.site_setup import ledger_of, policy_of
 from common.base_weights import resolve_base_weights
+from common.bundle_hash import verified_signers
 from common.config import RunConfig
 from common.config_loading import load_config
 from common.errors import MessageError, PolicyRefusal, Refusal, WeightsError

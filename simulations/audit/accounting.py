@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 from common.privacy_events import DistributedGaussianEvent, event_from_dict
+from common.recorded_epsilon import finite
 from common.release_record import ReleaseRecord
 from simulations.audit.evidence import Evidence
 from simulations.audit.finding import Finding
 from simulations.audit.guarantee import guarantee, own_releases
 from simulations.audit.independent_epsilon import charges_of, pld_epsilon
-from simulations.privacy_cost import finite
 from simulations.report.privacy_totals import is_noised
 
 AGREEMENT = 0.02  # |PRV − PLD| that two correct accountants may show

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from common.accounting import epsilon
 from common.privacy_events import event_from_dict
+from common.recorded_epsilon import finite
 from common.release_record import ReleaseRecord
 from simulations.audit.evidence import Evidence
 from simulations.audit.independent_epsilon import (
@@ -17,7 +18,6 @@ from simulations.audit.independent_epsilon import (
     without_amplification,
     without_replacement_epsilon,
 )
-from simulations.privacy_cost import finite
 from simulations.report.interval_record import Record
 from simulations.report.privacy_totals import charged, is_noised
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
+from common.app_staging import stage_app, write_run_config
 from common.config import RunConfig
 from common.errors import FederationError
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from common.run_keys import IN_ITS_FOLDER
 from server.app import RUN_FOLDER_VARIABLE
-from simulations.engines.staging import stage_app, write_run_config
 from simulations.engines.superlink import CONNECTION, SuperLink, own_superlink, script
 
 POLL_S = 0.3

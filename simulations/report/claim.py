@@ -10,20 +10,13 @@ from typing import Literal
 from common.config import RunConfig
 from common.context_names import context_names
 from common.release_record import ReleaseRecord
+from common.trusted_parties import trusted_text
 from common.unit_texts import CONTEXT_INPUTS, CONTEXT_OF_EXAMPLES, UNIT_WORDS
 from simulations.report.number_text import delta_text, epsilon_text
 from simulations.report.privacy_totals import SiteTotals, charged, is_noised
 from simulations.report.run_files import RunFiles
 
 ClaimStatus = Literal["private", "void", "none", "nothing_released"]
-
-_TRUSTED = {
-    "none": "everybody: nothing is protected",
-    "local": "only the user's own site, which adds the noise in full",
-    "distributed": "the user's own site, and that at least {honest} of {sites} sites follow the "
-    "protocol (the server is not trusted)",
-    "central": "the user's own site and the server, which adds the noise",
-}
 
 _FULL_KINDS = ("popularity", "cooccurrence", "metrics")
 
@@ -97,13 +90,6 @@ def make_claim(run: RunFiles, totals: Sequence[SiteTotals]) -> Claim:
         unit_note=words.note,
     )
     return replace(claim, sentence=_sentence(claim, _void_reason(run)))
-
-
-def trusted_text(config: RunConfig) -> str:
-    """Say who must be trusted for the claim of a run with this configuration."""
-    text = _TRUSTED[config.privacy.mode]
-    # The colluders that a round withstands add no noise; the honest ones do.
-    return text.format(honest=config.min_honest, sites=config.data.sites)
 
 
 def sampling_text(releases: Sequence[ReleaseRecord], units: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from client.local_training import sampled_unit_sum, train_plain, train_private
-from client.self_test import self_test
+from client.self_test_step import self_test
 from common.adapters import Adapter, adapter_of, load_adapter, wire_name
 from common.config import RunConfig
 from common.privacy_units import Unit, collate

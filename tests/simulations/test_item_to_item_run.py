@@ -19,10 +19,10 @@ from common.config import (
 from common.holdout import hold_out
 from common.item_to_item import NO_WEIGHTS, item_to_item
 from common.progress import SilentListener
+from common.recorded_epsilon import check_recorded, spending_by_site
 from common.run_folder import RunFolder
 from simulations.datasets import load_dataset
 from simulations.evaluation.full_ranking import evaluate_scorer
-from simulations.recorded_epsilon import check_recorded, spending_by_site
 from simulations.report.run_files import read_releases
 from simulations.run_scorer import run_scorer, scorer_of
 from simulations.run_statistics import RunStatistics, run_statistics

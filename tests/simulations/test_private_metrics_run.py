@@ -16,8 +16,8 @@ from common.config import (
     RunConfig,
 )
 from common.progress import SilentListener
+from common.recorded_epsilon import check_recorded, spending_by_site
 from common.run_folder import RunFolder
-from simulations.recorded_epsilon import check_recorded, spending_by_site
 from simulations.report.run_files import read_releases
 from simulations.simulate import simulate
 

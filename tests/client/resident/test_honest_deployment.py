@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.app_staging import stage_app, write_run_config
 from common.config import (
     DataConfig,
     EngineConfig,
@@ -24,7 +25,6 @@ from common.config import (
 from common.progress import SilentListener
 from common.run_folder import RunFolder
 from simulations.engines import run_engine
-from simulations.engines.staging import stage_app, write_run_config
 from simulations.partition import write_site_folders
 from simulations.synthetic import synthetic_dataset
 from tests.resident_agents import (

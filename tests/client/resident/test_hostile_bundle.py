@@ -18,6 +18,7 @@ import pytest
 
 from client.resident.relay import relay
 from common.accounting import epsilon
+from common.app_staging import stage_app, write_run_config
 from common.config import DataConfig, FederationConfig, ModelConfig, PrivacyConfig, RunConfig
 from common.messages import (
     PopularityRequest,
@@ -26,7 +27,6 @@ from common.messages import (
     is_refusal,
 )
 from common.privacy_events import event_from_dict
-from simulations.engines.staging import stage_app, write_run_config
 from simulations.partition import write_site_folders
 from simulations.synthetic import synthetic_dataset
 from tests.resident_agents import (

@@ -13,9 +13,9 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 import client.app
-from client.resident.bundle_hash import bundle_root, bundle_sha256
 from client.resident.protocol import Request, encode_answer, encode_fault
 from client.resident.relay import relay
+from common.bundle_hash import bundle_root, bundle_sha256
 from common.messages import RefusalReply, decode_refusal
 from simulations.inprocess_grid import FIRST_NODE_ID, InProcessGrid
 from tests.client.resident.conftest import serving

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from common.app_staging import stage_app, write_run_config
 from common.config import (
     DataConfig,
     EngineConfig,
@@ -17,7 +18,6 @@ from common.config import (
     RunConfig,
 )
 from common.run_folder import RunFolder
-from simulations.engines.staging import stage_app, write_run_config
 from simulations.partition import write_site_folders
 from simulations.synthetic import synthetic_dataset
 from tests.resident_agents import (

@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import RecordDict
 
 from client.policy import SitePolicy
-from client.resident.bundle_hash import signature_of
 from client.resident.protocol import (
     Request,
     RequestHead,
@@ -20,6 +19,7 @@ from client.resident.protocol import (
 )
 from client.resident.site import ResidentSite, check_weights_name
 from common.base_weights import MINILM, resolve_base_weights
+from common.bundle_hash import signature_of
 from common.config import DataConfig, FederationConfig, ModelConfig, PrivacyConfig, RunConfig
 from common.errors import PolicyRefusal
 from common.messages import (

@@ -12,24 +12,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from client.resident.protocol import BundleSignature
 from common.atomic_files import file_errors, write_json
 from common.errors import MessageError, SiteAgentError
 
 PACKAGES = ("client", "common", "server")
 SIGNATURES_FILE = "client/signatures.json"
 _CONTEXT = b"fedrec bundle\0"
+
+
+class BundleSignature(BaseModel):
+    """An Ed25519 signature over the bundle's hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+
+
 _SIGNATURES = TypeAdapter(list[BundleSignature])
 
 
 def bundle_root() -> Path:
     """The folder that holds the packages that this very module came with."""
-    return Path(__file__).resolve().parents[2]
+    return Path(__file__).resolve().parents[1]
 
 
 def bundle_sha256(root: Path) -> str:

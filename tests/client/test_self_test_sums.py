@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from client import sum_self_test
-from client.sum_self_test import check_share
+from client import self_test_sums
+from client.self_test_sums import check_share
 from common.discrete_noise import masked_sum_input
 from common.errors import SelfTestError
 from common.randomness import RandomSource, secure_source
@@ -35,14 +35,14 @@ def scaled(by: float) -> Callable[..., Residues]:
 
 @pytest.mark.parametrize("by", [0.8, 1.25])
 def test_a_share_of_another_size_is_found(monkeypatch: pytest.MonkeyPatch, by: float) -> None:
-    monkeypatch.setattr(sum_self_test, "masked_sum_input", scaled(by))
+    monkeypatch.setattr(self_test_sums, "masked_sum_input", scaled(by))
     with pytest.raises(SelfTestError, match="of its declared standard deviation"):
         check_share(PLAN, secure_source())
 
 
 def test_a_share_that_repeats_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = masked_sum_input(np.zeros(PLAN.coordinates), PLAN, secure_source())
-    monkeypatch.setattr(sum_self_test, "masked_sum_input", lambda *_: fixed)
+    monkeypatch.setattr(self_test_sums, "masked_sum_input", lambda *_: fixed)
     with pytest.raises(SelfTestError, match="correlates|declared standard deviation"):
         check_share(PLAN, secure_source())
 

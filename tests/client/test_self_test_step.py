@@ -9,7 +9,7 @@ import torch
 
 from client import clipping, self_test_statistics
 from client.grad_samplers import UnitGradients
-from client.self_test import SelfTestReport, self_test
+from client.self_test_step import SelfTestReport, self_test
 from common.errors import SelfTestError
 from common.randomness import RandomSource, secure_source
 

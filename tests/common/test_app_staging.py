@@ -10,10 +10,11 @@ import pytest
 from flwr.cli.build import build_fab_from_disk
 from flwr.common.config import get_fab_config, parse_config_args
 
+from common.app_staging import app_project, stage_app, write_run_config
+from common.bundle_hash import bundle_sha256
 from common.config import ModelConfig, PrivacyConfig, RunConfig
 from common.config_loading import load_config
 from simulations.engines.flower import federation_config
-from simulations.engines.staging import app_project, stage_app, write_run_config
 
 # Flower 1.41 asks pathspec for its patterns by their old name.
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
@@ -28,6 +29,19 @@ def test_the_bundle_holds_the_three_packages_and_nothing_else(tmp_path: Path) ->
     for module in ("server/app.py", "client/app.py", "common/messages.py"):
         assert module in names
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_flower_leaves_no_module_out_and_the_signed_hash_is_that_of_what_it_ships(
+    tmp_path: Path,
+) -> None:
+    """Its built-in patterns drop every `*_test.py` and `test_*.py`, wherever it is."""
+    staged = stage_app(tmp_path)
+    with zipfile.ZipFile(io.BytesIO(build_fab_from_disk(staged))) as bundle:
+        bundle.extractall(tmp_path / "shipped")
+    modules = {path.relative_to(staged) for path in staged.rglob("*.py")}
+    shipped = {path.relative_to(tmp_path / "shipped") for path in tmp_path.rglob("shipped/**/*.py")}
+    assert shipped == modules
+    assert bundle_sha256(tmp_path / "shipped") == bundle_sha256(staged)
 
 
 def test_the_bundle_names_both_apps_and_every_key(tmp_path: Path) -> None:

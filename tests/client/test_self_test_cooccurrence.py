@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import common.cooccurrence
-from client.cooccurrence_self_test import prove_bound
+from client.self_test_cooccurrence import prove_bound
 from common.errors import SelfTestError
 from common.randomness import secure_source
 

@@ -17,9 +17,10 @@ from common.accounting import Accountant, epsilon
 from common.errors import PrivacyError
 from common.privacy_events import event_from_dict
 from common.release_record import ReleaseRecord
-from simulations.privacy_cost import ACCOUNTANTS, RELATION, finite
 
 AGREEMENT = 0.02
+ACCOUNTANTS: tuple[Accountant, ...] = ("prv", "rdp", "pld")
+RELATION = "add_or_remove_one"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class SiteSpending:
             "insecure_seeded_noise": self.seeded,
             "fault": self.fault(),
         }
+
+
+def finite(value: float | None) -> float | None:
+    """JSON has no infinity: null stands for an unbounded ε, and for an unknown one."""
+    return None if value is None or value == float("inf") else value
 
 
 def spending_by_site(releases: Sequence[ReleaseRecord]) -> list[SiteSpending]:

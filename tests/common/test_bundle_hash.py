@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.resident.bundle_hash import (
+from common.app_staging import stage_app
+from common.bundle_hash import (
     bundle_root,
     bundle_sha256,
     bundle_signatures,
@@ -16,7 +17,6 @@ from client.resident.bundle_hash import (
     verified_signers,
 )
 from common.errors import MessageError, SiteAgentError
-from simulations.engines.staging import stage_app
 
 
 @pytest.fixture
