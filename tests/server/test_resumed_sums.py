@@ -207,3 +207,25 @@ def test_a_site_that_comes_late_enrols_before_the_next_round(
     assert [len(line["sites"]) for line in lines] == [3, 3, 4]
     assert all(site["status"] == "ok" for line in lines for site in line["sites"])
     assert [len(found) for found in run.charges().values()] == [3, 3, 3, 1]
+
+
+def test_a_site_that_is_gone_when_the_sum_goes_on_keeps_its_part_in_it(
+    template: Path, tmp_path: Path, points: KillPoints
+) -> None:
+    run = SumRun(template, tmp_path / "run", "distributed", points)
+    run.go_on()
+    _, at, _ = (n for n, name in enumerate(points.passed) if name == "after write_bytes mask_input")
+    killed = SumRun(template, tmp_path / "killed", "distributed", points)
+    with pytest.raises(Killed):
+        killed.go_on(at)
+
+    class Smaller(LossyGrid):
+        def get_node_ids(self) -> Any:
+            return super().get_node_ids()[:3]
+
+    killed.serve(Smaller(killed.config))
+    whole, found = (RunFolder.open(each.path).read_rounds() for each in (run, killed))
+    assert found[1]["adapter_sha256"] == whole[1]["adapter_sha256"]
+    assert [site["status"] for site in found[1]["sites"]] == ["ok"] * 4
+    assert [site["site"] for site in found[2]["sites"]] == NAMES[:3]
+    assert [len(each) for each in killed.charges().values()] == [3, 3, 3, 2]
