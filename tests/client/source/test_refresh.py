@@ -153,6 +153,10 @@ FAULTS = {
     ),
     "an open quote": Fault(
         r"row 201 has 1 fields .*or a quote that is never closed",
+        after=append_bytes(ORDERS, b'"canary,g1,1,1,x\n' + b"canary" * 10**3),
+    ),
+    "an open quote before a long rest": Fault(
+        r"cannot be parsed as CSV, after its header; look for a quote that is never closed",
         after=append_bytes(ORDERS, b'"canary,g1,1,1,x\n' + b"canary" * 10**6),
     ),
     "no header": Fault(
