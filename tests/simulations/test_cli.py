@@ -289,7 +289,8 @@ def test_ctrl_c_keeps_everything_so_far(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == ""
-    assert err.rstrip().endswith(f"stopped; everything so far is in {run}")
+    assert f"stopped; everything so far is in {run}\n" in err
+    assert err.rstrip().endswith(f"go on with fedrec simulate --resume --run {run}")
     assert "Traceback" not in err
     folder = RunFolder.open(run)
     assert len(folder.read_rounds()) >= 2
