@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.atomic_files import file_errors, write_bytes, write_text
 from common.errors import CertificateError, ConfigError
 from common.process_environment import QUIET_ENVIRONMENT
+from common.toml_settings import read_settings
 
 CONNECTION_FILE = "connection.toml"
 NODE_FOLDER = "node"
@@ -112,19 +112,7 @@ def read_connection(site: Path) -> Connection | None:
     path = site / CONNECTION_FILE
     if not path.is_file():
         return None
-    with file_errors("read", path):
-        content = path.read_bytes()
-    try:
-        return Connection.model_validate(tomllib.loads(content.decode("utf-8")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([f"{path} is not valid TOML: {error}; correct it"]) from error
-    except ValidationError as error:
-        raise ConfigError(
-            [
-                f"{'.'.join(map(str, fault['loc']))} in {path}: {fault['msg']}; correct it"
-                for fault in error.errors(include_url=False)
-            ]
-        ) from error
+    return read_settings(path, Connection)
 
 
 def load_node_key(connection: Connection) -> ec.EllipticCurvePrivateKey:

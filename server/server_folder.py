@@ -19,16 +19,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from common.atomic_files import file_errors, write_text
+from common.atomic_files import write_text
 from common.errors import ConfigError
+from common.toml_settings import read_settings
 
 SETTINGS_FILE = "server.toml"
 CONNECTION = "fedrec"
@@ -132,19 +132,7 @@ class ServerFolder:
             raise ConfigError(
                 [f"{self.path} is no server's folder; make it with `fedrec-server init`"]
             )
-        with file_errors("read", path):
-            content = path.read_bytes()
-        try:
-            return ServerSettings.model_validate(tomllib.loads(content.decode("utf-8")))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError([f"{path} is not valid TOML: {error}; correct it"]) from error
-        except ValidationError as error:
-            raise ConfigError(
-                [
-                    f"{'.'.join(map(str, fault['loc']))} in {path}: {fault['msg']}; correct it"
-                    for fault in error.errors(include_url=False)
-                ]
-            ) from error
+        return read_settings(path, ServerSettings)
 
     def write_settings(self, settings: ServerSettings) -> None:
         """Writes ``server.toml``, which makes the folder a server's."""
