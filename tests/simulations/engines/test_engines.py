@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -84,7 +85,11 @@ def engine_processes() -> list[str]:
 
 
 def homes() -> set[str]:
-    return {str(path) for path in Path(tempfile.gettempdir()).glob("fedrec-*")}
+    """What Flower's engine makes; other tests have folders of other names at the same time."""
+    found = Path(tempfile.gettempdir()).glob("fedrec-*")
+    return {
+        path.name for path in found if re.fullmatch(r"fedrec-(\w{8}|flower-.+\.log)", path.name)
+    }
 
 
 Run = Callable[[Literal["inprocess", "flower"]], tuple[RunFolder, Journal]]
@@ -269,6 +274,7 @@ def test_an_interrupted_flower_run_ends_all_and_reached_only_this_machine(tmp_pa
         assert child.poll() is None
         started = psutil.Process(child.pid).children(recursive=True)
         assert any("flower-superlink" in " ".join(p.cmdline()) for p in started)
+        assert homes() > before
         child.send_signal(signal.SIGINT)
         assert child.wait(timeout=60) == 130
     finally:
