@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,10 +119,7 @@ def nothing_private(folder: Path) -> Iterator[None]:
     try:
         yield
     except FedrecError as error:
-        text = str(error)
-        for path in {str(folder.absolute()), str(folder.resolve()), str(folder)} - {".", "/"}:
-            text = text.replace(path, "SITE")
-        raise DataError(text) from None
+        raise DataError(_without_path(str(error), folder)) from None
     except Exception as error:  # noqa: BLE001  # shown by its type and place alone
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
@@ -134,3 +132,12 @@ def nothing_private(folder: Path) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _without_path(text: str, folder: Path) -> str:
+    """`text` with SITE for the folder's path; a name without a slash may be a word of the text."""
+    paths = {str(folder.absolute()), str(folder.resolve()), str(folder)} - {".", "/"}
+    for path in sorted(paths, key=len, reverse=True):
+        ends = "" if "/" in path else "(?=/)"
+        text = re.sub(rf"(?<![\w./-]){re.escape(path)}{ends}", "SITE", text)
+    return text
