@@ -15,7 +15,13 @@ SECTIONS := without-privacy beside-central by-budget last-fifth who-pays
 # Processes at a time of `make audit-validity`.
 AUDIT_JOBS ?= 2
 
-.PHONY: audit-validity demo flwr results setup data test test-all test-gpu lint format clean
+# Campaigns of `make chaos`; those on record are not run again.
+CHAOS_SEEDS ?= 0-11
+
+# Different inputs that `make fuzz` gives to all doors together; fewer are a failure.
+FUZZ_INPUTS ?= 10000
+
+.PHONY: audit-validity chaos demo flwr fuzz results setup data test test-all test-gpu lint format clean
 
 demo: data  ## Set up, fetch the data, train the demo federation, write its report.
 	$(BIN)/fedrec simulate demo
@@ -45,12 +51,18 @@ results: data  ## Run the sweeps behind docs/results.md, or what is left of them
 audit-validity: $(READY)  ## How often the audit's gates fail correct runs; written to docs/audit.
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audit_validity --jobs $(AUDIT_JOBS)
 
+chaos: $(READY)  ## Random kills, cuts and slow links over real deployments; written to docs/chaos.md.
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --seeds $(CHAOS_SEEDS) --write docs/chaos.md
+
 test: $(READY)  ## The quick tests.
 	$(PYTEST) -m "not slow and not statistical and not e2e and not gpu" $(PYTEST_FLAGS)
 
 test-all: $(READY)  ## All tests that need no GPU; an unexpected skip is a failure.
 	$(MAKE) test PYTEST_FLAGS="--no-skips $(PYTEST_FLAGS)"
 	$(PYTEST) -m "(slow or statistical or e2e) and not gpu" --no-skips $(PYTEST_FLAGS)
+
+fuzz: $(READY)  ## FUZZ_INPUTS hostile inputs at every door where bytes of others come in; a table at the end.
+	OMP_NUM_THREADS=1 FEDREC_FUZZ_INPUTS=$(FUZZ_INPUTS) $(BIN)/python -m pytest -n0 -q tests/fuzzing
 
 test-gpu: $(READY)  ## The tests that need a CUDA device.
 	$(BIN)/python -m pytest -m gpu --no-skips $(PYTEST_FLAGS)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+from client.site_option import AsJson, Site
 
 
 def install_adapter(

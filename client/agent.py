@@ -118,7 +118,12 @@ class SiteAgent:
                 noise=None if event is None else self._source("popularity", 0),
             )
             stored = charge_release(
-                self.ledger, plan, counts_payload(counts), self.config, self.data.site
+                self.ledger,
+                plan,
+                counts_payload(counts),
+                self.config,
+                self.data.site,
+                self.policy,
             )
         tensors, record = stored
         return PopularityReply(
@@ -163,7 +168,9 @@ class SiteAgent:
                 enforce_budget(self.ledger, plan, self.policy)
         if stored is None:
             update = self._training.update(request)
-            stored = charge_release(self.ledger, plan, update, self.config, self.data.site)
+            stored = charge_release(
+                self.ledger, plan, update, self.config, self.data.site, self.policy
+            )
         tensors, record = stored
         return TrainReply(
             site=self.data.site,

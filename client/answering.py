@@ -39,8 +39,11 @@ from common.messages import (
     encode_sum_reply,
     encode_train_reply,
 )
+from common.one_line import one_line
 
 logger = logging.getLogger(__name__)
+
+_LOGGED = 4000  # characters of a fault: it may quote what a coordinator sent
 
 Handler = Callable[[SiteAgent, RunConfig, RecordDict], RecordDict]
 
@@ -104,7 +107,7 @@ def answer_by(
             raise MessageError(f"this site answers no messages of type {message_type[:80]!a}")
         return HANDLERS[message_type](agent, config, content)
     except FedrecError as fault:
-        logger.warning("%s: %s", type(fault).__name__, fault)
+        logger.warning("%s: %s", type(fault).__name__, one_line(str(fault), _LOGGED))
         if tells_all or isinstance(fault, Refusal | MessageError):
             return refusal_reply(group, site, fault, str(fault))
         return refusal_reply(group, site, fault)

@@ -14,6 +14,9 @@ from rich.console import Console
 
 from client.adapter_commands import install_adapter, rollback_adapter
 from client.connect_commands import connect
+from client.monitor_command import monitor
+from client.serving.commands import recommend, serve
+from client.site_option import AsJson, Site
 from client.source_cli import first_refresh, previewed, register
 from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
@@ -47,11 +50,11 @@ app.command("install-adapter", epilog="Example: fedrec-site install-adapter ./ex
 app.command("rollback-adapter", epilog="Example: fedrec-site rollback-adapter --site .")(
     rollback_adapter
 )
+app.command(epilog="Example: fedrec-site recommend --site . --user 42 --k 10 --why")(recommend)
+app.command(epilog="Example: fedrec-site serve --site /srv/fedrec/site")(serve)
 
-Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
-]
+app.command(epilog="Example: fedrec-site monitor --figures /run/fedrec/north.prom")(monitor)
+
 Against = Annotated[
     list[Path] | None,
     typer.Option(

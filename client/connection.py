@@ -10,22 +10,26 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import tomli_w
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.atomic_files import file_errors, write_bytes, write_text
 from common.errors import CertificateError, ConfigError
+from common.logs import JSON_LOG
 from common.process_environment import QUIET_ENVIRONMENT
+from common.system_install import home_of
 from common.toml_settings import read_settings
 
 CONNECTION_FILE = "connection.toml"
 NODE_FOLDER = "node"
 SUPERNODE_UNIT = "fedrec-supernode.service"
+RELAY_USER = "fedrec-relay"
 _ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$"
 
 
@@ -56,8 +60,22 @@ class Connection(BaseModel):
         return int(self.superlink.rpartition(":")[2])
 
 
-def make_connection(site: Path, superlink: str, ca: Path, folder: Path | None) -> Path:
-    """Writes ``connection.toml``, the node's key pair, the CA and the SuperNode's unit.
+class PlannedConnection(NamedTuple):
+    """A connection that can be made; nothing has been written yet.
+
+    Attributes:
+        connection: what ``connection.toml`` will say.
+        trusted: PEM certificates of the coordinator's authority.
+        folder: for what the SuperNode reads.
+    """
+
+    connection: Connection
+    trusted: bytes
+    folder: Path
+
+
+def plan_connection(site: Path, superlink: str, ca: Path, folder: Path | None) -> PlannedConnection:
+    """Checks what a connection is to be made of.
 
     Args:
         site: the site's folder.
@@ -65,28 +83,78 @@ def make_connection(site: Path, superlink: str, ca: Path, folder: Path | None) -
         ca: file that the coordinator gave.
         folder: for what the SuperNode reads; None: ``node`` in the site's folder.
 
+    Raises:
+        ConfigError: the address is none, or the site is connected already.
+        CertificateError: `ca` holds no certificate.
+        RunFolderError: `ca` cannot be read.
+    """
+    site, folder = site.absolute(), (folder or site / NODE_FOLDER).absolute()
+    files = [site / CONNECTION_FILE, folder / "node.key", folder / "node.pub", folder / "ca.crt"]
+    connection = _connection(superlink, str(files[3]), str(files[1]))
+    for path in files:
+        if path.exists():
+            raise ConfigError([f"{path} is there already, and is never overwritten; remove it"])
+    return PlannedConnection(connection, _read_ca(ca), folder)
+
+
+def make_connection(site: Path, planned: PlannedConnection) -> Path:
+    """Writes the node's key pair, the CA and, last, ``connection.toml``.
+
     Returns:
         The file of the node's public key, for the coordinator.
 
     Raises:
-        ConfigError: the address is none, or the site is connected already.
+        RunFolderError: the file system refuses.
+    """
+    folder = planned.folder
+    with file_errors("make", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    public = _write_node_key(Path(planned.connection.node_key))
+    write_bytes(folder / "ca.crt", planned.trusted)
+    write_text(site.absolute() / CONNECTION_FILE, tomli_w.dumps(planned.connection.model_dump()))
+    return public
+
+
+def renew_connection(site: Path, superlink: str | None, ca: Path | None) -> Path:
+    """Replaces the node's key pair, and what else is given; the coordinator must hear of it.
+
+    Args:
+        site: the site's folder.
+        superlink: a new ``host:port``; None: the old one.
+        ca: a new file of trusted certificates; None: the old one.
+
+    Returns:
+        The file of the new public key.
+
+    Raises:
+        ConfigError: the site is not connected, or the address is none.
         CertificateError: `ca` holds no certificate.
         RunFolderError: the file system refuses.
     """
-    site, folder = site.absolute(), (folder or site / NODE_FOLDER).absolute()
-    files = [site / CONNECTION_FILE, folder / "node.key", folder / "node.pub", folder / "ca.crt"]
+    connection = read_connection(site)
+    if connection is None:
+        raise ConfigError([f"{site} is not connected yet; leave --renew out"])
+    if superlink is not None:
+        connection = _connection(superlink, connection.ca, connection.node_key)
+    trusted = None if ca is None else _read_ca(ca)
+    public = _write_node_key(Path(connection.node_key))
+    if trusted is not None:
+        write_bytes(Path(connection.ca), trusted)
+    write_text(site.absolute() / CONNECTION_FILE, tomli_w.dumps(connection.model_dump()))
+    return public
+
+
+def _connection(superlink: str, ca: str, node_key: str) -> Connection:
     try:
-        connection = Connection(superlink=superlink, ca=str(files[3]), node_key=str(files[1]))
+        return Connection(superlink=superlink, ca=ca, node_key=node_key)
     except ValidationError:
         raise ConfigError(
             [f"--superlink {superlink!a} is no host:port; give it as the coordinator did"]
         ) from None
-    for path in files:
-        if path.exists():
-            raise ConfigError([f"{path} is there already; connect never overwrites, remove it"])
-    trusted = _read_ca(ca)
-    with file_errors("make", folder):
-        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _write_node_key(path: Path) -> Path:
+    """A new key pair; the private half, then the public one beside it, whose file is returned."""
     key = ec.generate_private_key(ec.SECP384R1())
     openssh = serialization.Encoding.OpenSSH
     public = key.public_key().public_bytes(openssh, serialization.PublicFormat.OpenSSH)
@@ -96,11 +164,9 @@ def make_connection(site: Path, superlink: str, ca: Path, folder: Path | None) -
         serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),
     )
-    write_bytes(folder / "node.key", private, mode=0o600)
-    write_bytes(folder / "node.pub", public + b"\n")
-    write_bytes(folder / "ca.crt", trusted)
-    write_text(site / CONNECTION_FILE, tomli_w.dumps(connection.model_dump()))
-    return folder / "node.pub"
+    write_bytes(path, private, mode=0o600)
+    write_bytes(path.with_suffix(".pub"), public + b"\n")
+    return path.with_suffix(".pub")
 
 
 def read_connection(site: Path) -> Connection | None:
@@ -127,7 +193,7 @@ def load_node_key(connection: Connection) -> ec.EllipticCurvePrivateKey:
         content = path.read_bytes()
     try:
         key = serialization.load_ssh_private_key(content, None)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError, TypeError):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateError(f"{path} holds no EC key of OpenSSH; make it anew with connect")
@@ -146,14 +212,18 @@ def supernode_command(connection: Connection, socket: Path) -> list[str]:
     ]
 
 
-def supernode_unit(connection: Connection, socket: Path, site: Path) -> str:
-    """The SuperNode's systemd unit.
+def supernode_unit(connection: Connection, socket: Path, site: Path, user: str = RELAY_USER) -> str:
+    """The SuperNode's systemd unit, run by `user`.
 
     A killed SuperNode is taken back by the SuperLink only after its last heartbeat has run
     out (a minute), so the unit tries for ever.
     """
     command = shlex.join(supernode_command(connection, socket))
-    quiet = "".join(f'Environment="{name}={v}"\n' for name, v in QUIET_ENVIRONMENT.items())
+    # Where its own files lie in the site's folder, closing that would shut it out, too.
+    is_apart = not Path(connection.node_key).is_relative_to(site)
+    closed = f"InaccessiblePaths={site}\n" if is_apart else ""
+    environment = {**QUIET_ENVIRONMENT, **JSON_LOG}
+    quiet = "".join(f'Environment="{name}={v}"\n' for name, v in environment.items())
     return f"""\
 [Unit]
 Description=Flower SuperNode of fedrec
@@ -161,9 +231,9 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-User=fedrec-relay
-Group=fedrec-relay
-Environment=FLWR_HOME=/var/lib/fedrec-relay/flwr
+User={user}
+Group={user}
+Environment=FLWR_HOME={home_of(user)}/flwr
 {quiet}ExecStart={command}
 Restart=always
 RestartSec=15
@@ -171,9 +241,8 @@ NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
-ReadWritePaths=/var/lib/fedrec-relay
-InaccessiblePaths={site}
-
+ReadWritePaths={home_of(user)}
+{closed}
 [Install]
 WantedBy=multi-user.target
 """

@@ -118,7 +118,9 @@ class CooccurrenceRelease:
             if event is not None:
                 cells = cells + event.noise_multiplier * noise().normal(len(cells))
             payload = cells_payload(cells.astype(np.float32))
-            stored = charge_release(self.ledger, plan, payload, self.config, self.data.site)
+            stored = charge_release(
+                self.ledger, plan, payload, self.config, self.data.site, self.policy
+            )
         tensors, record = stored
         return CooccurrenceReply(
             site=self.data.site,

@@ -95,7 +95,9 @@ class MetricsRelease:
         if stored is None:
             enforce_budget(self.ledger, plan, self.policy)
             sums = noised_sums(measure(), event.noise_multiplier, noise())
-            stored = charge_release(self.ledger, plan, {name: sums}, self.config, self.data.site)
+            stored = charge_release(
+                self.ledger, plan, {name: sums}, self.config, self.data.site, self.policy
+            )
         tensors, record = stored
         return NoisedMetricsReply(
             site=self.data.site,

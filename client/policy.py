@@ -58,6 +58,9 @@ class SitePolicy(BaseModel):
     relay_users: frozenset[Annotated[str, Field(min_length=1)] | Uid] = Field(
         frozenset(), description="users (name or number) beside its own that may ask the agent"
     )
+    declare_epsilon_left: bool = Field(
+        True, description="tell the coordinator how much ε is left after each release"
+    )
     anchor: str = Field("", description="file for the ledger's anchor; empty: the state folder")
     allow_exact_metrics: bool = Field(False, description="exact metric sums may leave")
     allow_seeded_noise: bool = Field(False, description="voids the guarantee; simulations only")

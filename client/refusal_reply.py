@@ -5,6 +5,8 @@ from __future__ import annotations
 from flwr.app import RecordDict
 
 from common.messages import RefusalReply, encode_refusal
+from common.one_line import one_line
+from common.reply_codecs import MAX_REASON
 
 WITHHELD = "failed at the site; the site's log has the details"
 
@@ -19,4 +21,5 @@ def refusal_reply(group: str, site: str, fault: Exception, reason: str = WITHHEL
         reason: the one line that may leave the site.
     """
     server_round = int(group) if group.isdecimal() and len(group) < 18 else 0
-    return encode_refusal(RefusalReply(site, server_round, type(fault).__name__, reason))
+    line = one_line(reason, MAX_REASON)
+    return encode_refusal(RefusalReply(site, server_round, type(fault).__name__, line))

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from client.budget import RunLimit
+from client.budget import RunLimit, declared_left
 from client.ledger import Ledger
 from client.policy import SitePolicy
 from common.accounting import epsilon
@@ -90,7 +90,12 @@ def enforce_budget(ledger: Ledger, plan: ReleasePlan, policy: SitePolicy) -> Non
 
 
 def charge_release(
-    ledger: Ledger, plan: ReleasePlan, tensors: Adapter, config: RunConfig, site: str
+    ledger: Ledger,
+    plan: ReleasePlan,
+    tensors: Adapter,
+    config: RunConfig,
+    site: str,
+    policy: SitePolicy,
 ) -> tuple[Adapter, ReleaseRecord]:
     """Commits charge and bytes in one transaction; returns what may be sent.
 
@@ -103,7 +108,7 @@ def charge_release(
     sha256 = hashlib.sha256(content).hexdigest()  # `adapter_sha256`
     payload = _Payload(sorted(tensors), len(content), sha256)
     with ledger.held():
-        record = _record(ledger, plan, payload, config, site)
+        record = _record(ledger, plan, payload, config, site, policy)
         return _charged(ledger, plan, tensors, record)
 
 
@@ -117,13 +122,19 @@ def stored_sum(ledger: Ledger, plan: ReleasePlan) -> tuple[bytes, ReleaseRecord]
 
 
 def charge_sum(
-    ledger: Ledger, plan: ReleasePlan, part: bytes, names: list[str], config: RunConfig, site: str
+    ledger: Ledger,
+    plan: ReleasePlan,
+    part: bytes,
+    names: list[str],
+    config: RunConfig,
+    site: str,
+    policy: SitePolicy,
 ) -> tuple[bytes, ReleaseRecord]:
     """As `charge_release`, of a site's encoded part in a sum of the tensors `names`."""
     payload = _Payload(names, len(part), sha256=hashlib.sha256(part).hexdigest())
     tensors = {PART_TENSOR: np.frombuffer(part, dtype=np.uint8)}
     with ledger.held():
-        record = _record(ledger, plan, payload, config, site)
+        record = _record(ledger, plan, payload, config, site, policy)
         charged, record = _charged(ledger, plan, tensors, record)
     return charged[PART_TENSOR].tobytes(), record
 
@@ -203,6 +214,7 @@ def _record(
     payload: _Payload,
     config: RunConfig,
     site: str,
+    policy: SitePolicy,
 ) -> ReleaseRecord:
     privacy, event = config.privacy, plan.event
     _check_unit(ledger, privacy.unit)
@@ -228,6 +240,7 @@ def _record(
         epsilon_prv=None if after is None else epsilon(after, privacy.target_delta, "prv"),
         epsilon_rdp=None if after is None else epsilon(after, privacy.target_delta, "rdp"),
         delta=privacy.target_delta,
+        epsilon_left=None if after is None else declared_left(after, policy),
         insecure_seeded_noise=privacy.insecure_seeded_noise,
     )
 

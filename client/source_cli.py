@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.site_option import AsJson, Ca, NodeFolder, Site, Superlink
 from common.command_line import stderr_console
 from common.errors import DataError, FedrecError
+from common.hidden_paths import without_paths
 
 if TYPE_CHECKING:
     from client.source.preview import Preview
-
-Site = Annotated[Path, typer.Option("--site", metavar="FOLDER", help="The site's folder.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,12 +40,32 @@ def init(
     ] = None,
     user: Annotated[str, typer.Option(help="The agent's user.")] = "fedrec",
     relay_user: Annotated[str, typer.Option(help="The SuperNode's user.")] = "fedrec-relay",
+    superlink: Superlink = None,
+    ca: Ca = None,
+    node_folder: NodeFolder = None,
+    signer: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The key that signs the coordinator's code.")
+    ] = None,
+    system: Annotated[
+        bool,
+        typer.Option(
+            "--system",
+            help="As root: make both users, give them their folders, install the units.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Begin a site: keys, policy.toml, source.toml and unit files. Nothing is overwritten."""
-    from client.begin_site import SitePlan, begin_site
+    """Begin a site: keys, policy.toml, source.toml and unit files. Nothing is overwritten.
 
-    plan = SitePlan(site, name, source, out, user, relay_user)
+    With --superlink and --ca also the node's key and the SuperNode's unit.
+    """
+    from client.begin_site import begin_site
+    from client.site_plan import SitePlan
+
+    plan = SitePlan(
+        *(site, name, source, out, user, relay_user),
+        *(superlink, ca, node_folder, signer, system),
+    )
     begun = begin_site(plan)
     if as_json:
         print(json.dumps(begun._asdict(), ensure_ascii=False, default=str))
@@ -119,7 +135,7 @@ def nothing_private(folder: Path) -> Iterator[None]:
     try:
         yield
     except FedrecError as error:
-        raise DataError(_without_path(str(error), folder)) from None
+        raise DataError(without_paths(str(error), {folder: "SITE"})) from None
     except Exception as error:  # noqa: BLE001  # shown by its type and place alone
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
@@ -132,12 +148,3 @@ def nothing_private(folder: Path) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(1)
-
-
-def _without_path(text: str, folder: Path) -> str:
-    """`text` with SITE for the folder's path; a name without a slash may be a word of the text."""
-    paths = {str(folder.absolute()), str(folder.resolve()), str(folder)} - {".", "/"}
-    for path in sorted(paths, key=len, reverse=True):
-        ends = "" if "/" in path else "(?=/)"
-        text = re.sub(rf"(?<![\w./-]){re.escape(path)}{ends}", "SITE", text)
-    return text

@@ -106,4 +106,6 @@ class SumLedger:
             return stored
         self.enforce(asked)
         part, names = make(), list(asked.names)
-        return charge_sum(self.ledger, asked.release, part, names, self.config, self.data.site)
+        return charge_sum(
+            self.ledger, asked.release, part, names, self.config, self.data.site, self.policy
+        )

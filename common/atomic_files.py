@@ -65,6 +65,19 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         _sync_folder(path.parent)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed in the middle have left in `folder` and below.
+
+    Only whoever is the folder's one writer may ask for it.
+
+    Raises:
+        RunFolderError: the file system refuses.
+    """
+    with file_errors("clear", folder):
+        for left in folder.rglob(".*.tmp"):
+            left.unlink(missing_ok=True)
+
+
 def write_text(path: Path, content: str) -> None:
     """Write `content` to `path` as UTF-8, as a whole or not at all.
 

@@ -43,6 +43,20 @@ class ItemRows(NamedTuple):
     items: torch.Tensor
 
 
+class ItemSide(NamedTuple):
+    """What a head knows of V items before anybody asks.
+
+    Attributes:
+        shown: ``[V, f]``, what it reads of an item in a history.
+        offered: ``[V, e]``, what a query is multiplied with.
+        bias: ``[V]``.
+    """
+
+    shown: torch.Tensor
+    offered: torch.Tensor
+    bias: torch.Tensor
+
+
 def context_layer(config: ModelConfig, out: int) -> nn.Linear | None:
     """From context features to what they want of an item; starts at zero, and None without any."""
     width = ContextEncoder.of(config).width
@@ -114,19 +128,48 @@ class BilinearHead(nn.Module):
             ``[B, m, N]``.
         """
         item = self.features(candidates)  # [B|1, N, p + k]
-        past = self._past(history, weights)  # [B, m, blocks · (p + k)]
+        past = self._past(self.features(history), weights)  # [B, m, blocks · (p + k)]
         scores: torch.Tensor = torch.matmul(self.mix(past), item.transpose(1, 2))
         if self.two_sided:  # `mix` is W alone; the other half of W + Wᵀ is its use on items
             scores = scores + torch.matmul(past, self.mix(item).transpose(1, 2))
         if self.context is not None and context is not None:
-            wanted = self.context(context * (_CONTEXT_LENGTH * math.sqrt(self.dim)))
+            wanted = self.context(self._lengthened(context))
             scores = scores + torch.matmul(wanted, item.transpose(1, 2))
         bias: torch.Tensor = self.text_bias(item[..., : self.dim]).transpose(1, 2)  # [B|1, 1, N]
         return scores * self.scale + bias
 
-    def _past(self, history: ItemRows, weights: torch.Tensor) -> torch.Tensor:
+    def item_side(self, rows: ItemRows) -> ItemSide:
+        """What `forward` knows of items ``[1, N]``, whoever asks; a query is of width p + k."""
+        features = self.features(rows)[0]
+        return ItemSide(features, features, self.text_bias(features[:, : self.dim])[:, 0])
+
+    def queries(
+        self, shown: torch.Tensor, weights: torch.Tensor, context: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """``[B, m, p + k]``, such that the score is a query times what is offered, plus its bias.
+
+        Args:
+            shown: ``[B, H, p + k]``, the histories' rows of `ItemSide.shown`.
+            weights: As in `forward`.
+            context: As in `forward`.
+        """
+        past = self._past(shown, weights)
+        wanted: torch.Tensor = self.mix(past)
+        if self.two_sided:
+            wanted = wanted + past @ self.mix.weight  # Wᵀ, for the items' half of W + Wᵀ
+        if self.context is not None and context is not None:
+            wanted = wanted + self.context(self._lengthened(context))
+        return wanted * self.scale
+
+    def add_items(self, count: int) -> None:
+        """Makes room for `count` more items at the catalogue's end; they have no code."""
+        self.places = F.pad(self.places, (0, count), value=self.codes)
+
+    def _lengthened(self, context: torch.Tensor) -> torch.Tensor:
+        return context * (_CONTEXT_LENGTH * math.sqrt(self.dim))
+
+    def _past(self, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """``[B, m, blocks · (p + k)]``: a mean per half-life, or one mean's direction."""
-        features = self.features(history)
         if not self.symmetric:
             return torch.einsum("bmlh,bhe->bmle", weights, features).flatten(2)
         mean = torch.einsum("bmlh,l->bmh", weights, self.profile) @ features

@@ -6,15 +6,18 @@ anything else is a fault of ours and keeps its traceback (exit code 1).
 
 from __future__ import annotations
 
+import logging
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from rich.console import Console
 
 from common.atomic_files import DISK_ERRORS, os_error_line
-from common.errors import FedrecError
+from common.errors import ConfigError, FedrecError
 
 EXIT_INTERRUPTED = 130
 
@@ -29,7 +32,7 @@ def run_command_line(app: Callable[[], object]) -> None:
     except BrokenPipeError:
         silence_stdout()
     except FedrecError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell(str(error), type(error).__name__)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -38,8 +41,45 @@ def run_command_line(app: Callable[[], object]) -> None:
         if error.errno not in DISK_ERRORS:
             raise
         what = f"cannot use {error.filename}" if error.filename else "cannot write"
-        print(f"error: {os_error_line(what, error)}", file=sys.stderr)
+        _tell(os_error_line(what, error), type(error).__name__)
         sys.exit(FedrecError.exit_code)
+
+
+def _tell(line: str, kind: str) -> None:
+    if os.environ.get("FEDREC_LOG") != "json":
+        print(f"error: {line}", file=sys.stderr)
+        return
+    from common.logs import configure_log, is_configured  # only here: a command wants none of it
+
+    if not is_configured():
+        configure_log()
+    logging.getLogger("fedrec").error("%s", line, extra={"error": kind})
+
+
+def owners_only(folder: Path) -> Path:
+    """`folder`, unless root is about to work in a folder of a service's own user.
+
+    What root writes there (a key, a table, a database's journal), the service cannot read.
+
+    Raises:
+        ConfigError: this is root, and the folder is another user's.
+    """
+    try:
+        owner = folder.stat().st_uid
+    except OSError:
+        return folder  # the command says what is wrong with it
+    if os.geteuid() == 0 and owner != 0:
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        raise ConfigError(
+            [
+                f"{folder} is user {name}'s, who could not read what root writes there; "
+                f"run this as that user: sudo -u {name} …"
+            ]
+        )
+    return folder
 
 
 def stderr_console() -> Console:

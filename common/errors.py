@@ -12,6 +12,7 @@ The tree::
     ├── ConnectionFault          the coordinator cannot be reached, or is not who it must be
     ├── ExportError              an exported adapter is changed, unsigned or of another model
     ├── SiteAgentError           the resident site agent cannot be started or reached
+    ├── RequestFault             a question to the recommendation service cannot be answered
     ├── RunFolderError           a run's folder is missing, damaged or cannot be written
     ├── FederationError          the run cannot go on (too few sites, no finite update, …)
     │   └── RoundAbandoned       secure aggregation lost too many sites; nothing was revealed
@@ -49,6 +50,9 @@ SecAggReason: TypeAlias = Literal[
     "out_of_order",
 ]
 
+# What is wrong with a question: it makes no sense, names what is not there, or contradicts.
+RequestReason: TypeAlias = Literal["invalid", "unknown", "conflict"]
+
 
 class FedrecError(Exception):
     """Root of all errors a user, an operator or a peer can cause."""
@@ -84,6 +88,14 @@ class MessageError(FedrecError):
 
 class SiteAgentError(FedrecError):
     """The resident site agent cannot be started, reached, or does not answer."""
+
+
+class RequestFault(FedrecError):
+    """A question to the recommendation service cannot be answered; `reason` says why."""
+
+    def __init__(self, reason: RequestReason, message: str) -> None:
+        self.reason: RequestReason = reason
+        super().__init__(message)
 
 
 class CertificateError(FedrecError):

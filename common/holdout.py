@@ -117,7 +117,7 @@ def hold_out(
         raise DataError(f"unknown split {split!r}; use leave_one_out, last_fifth or time_cut")
     if split == "time_cut":
         cut = _known(cut)
-    order = _chronological(interactions, catalogue, seed)
+    order = chronological(interactions, catalogue, seed)
     count = len(interactions.user_ids)
     lengths = np.bincount(interactions.user, minlength=count)
     if count and lengths.min() < MIN_INTERACTIONS:
@@ -211,10 +211,10 @@ def _sequence(interactions: Interactions, rows: npt.NDArray[np.intp]) -> ItemSeq
     )
 
 
-def _chronological(
+def chronological(
     interactions: Interactions, catalogue: Catalogue, seed: int
 ) -> npt.NDArray[np.intp]:
-    """Rows sorted by user, timestamp and tie hash."""
+    """Rows of `interactions` sorted by user, timestamp and tie hash."""
     by_time = np.lexsort((interactions.timestamp, interactions.user))
     user, time = interactions.user[by_time], interactions.timestamp[by_time]
     same_as_next = (user[1:] == user[:-1]) & (time[1:] == time[:-1])

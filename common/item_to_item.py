@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +103,25 @@ class ItemToItem:
         scores = np.zeros_like(weighted)
         scores[:, self.items] = self.weight * (weighted[:, self.items] @ self.weights)
         return scores
+
+    def scores_of(self, history: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """As `scores` for one history, ``[V]``, from the rows of its items alone.
+
+        Items of the history that are newer than the catalogue, V and above, count for nothing.
+        """
+        rows = self._places[np.minimum(history, self.catalogue_size)]
+        known = rows >= 0
+        scores = np.zeros(self.catalogue_size, dtype=np.float32)
+        recency = history_weights(len(history))[known]
+        scores[self.items] = self.weight * (recency @ self.weights[rows[known]])
+        return scores
+
+    @cached_property
+    def _places(self) -> IntArray:
+        """``[V + 1]``: an item's row of `weights`, or -1."""
+        places = np.full(self.catalogue_size + 1, -1, dtype=np.int64)
+        places[self.items] = np.arange(len(self.items))
+        return places
 
 
 def history_weights(length: int) -> npt.NDArray[np.float32]:

@@ -50,10 +50,14 @@ class ItemTower(nn.Module):
         return next(self.peft.parameters()).device
 
     @property
+    def bert(self) -> BertModel:
+        """The base model, LoRA in its top layers; those below are as they were."""
+        return cast(BertModel, self.peft.get_base_model())
+
+    @property
     def layers(self) -> list[nn.Module]:
         """The adapted BERT layers, lowest first."""
-        bert = cast(BertModel, self.peft.get_base_model())
-        return list(bert.encoder.layer)[self.first_layer :]
+        return list(self.bert.encoder.layer)[self.first_layer :]
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         """Text vectors of `items` under the current adapter.
@@ -65,7 +69,10 @@ class ItemTower(nn.Module):
         Returns:
             ``[N, d]`` masked means over tokens, float32.
         """
-        states, real = self.prefix.gather(items)  # [N, T, d], [N, T]
+        return self._vectors(self.prefix, items)
+
+    def _vectors(self, prefix: FrozenPrefix, items: torch.Tensor) -> torch.Tensor:
+        states, real = prefix.gather(items)  # [N, T, d], [N, T]
         hidden, mask = states.to(self.device), real.to(self.device)
         attention = mask[:, None, None, :]
         for layer in self.layers:
@@ -73,14 +80,18 @@ class ItemTower(nn.Module):
         weight = mask.float()[..., None]
         return (hidden.float() * weight).sum(1) / weight.sum(1)
 
-    @torch.no_grad()
     def table(self, batch: int = 128) -> torch.Tensor:
         """Text vectors ``[V, d]`` of the whole catalogue, without gradient."""
-        order = torch.argsort(self.prefix.lengths, stable=True)
-        table = torch.empty(len(order), self.prefix.states.shape[1], device=self.device)
+        return self.table_of(self.prefix, batch)
+
+    @torch.no_grad()
+    def table_of(self, prefix: FrozenPrefix, batch: int = 128) -> torch.Tensor:
+        """Text vectors of the texts that `prefix` is of, under the current adapter."""
+        order = torch.argsort(prefix.lengths, stable=True)
+        table = torch.empty(len(order), prefix.states.shape[1], device=self.device)
         for start in range(0, len(order), batch):
             items = order[start : start + batch]
-            table[items.to(self.device)] = self(items)
+            table[items.to(self.device)] = self._vectors(prefix, items)
         return table
 
 

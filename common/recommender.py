@@ -120,6 +120,11 @@ class Recommender(nn.Module):
         """Sets what `score_all` mixes in; training never sees it."""
         self._item_to_item = component
 
+    @property
+    def item_to_item(self) -> ItemToItem | None:
+        """What `score_all` mixes in."""
+        return self._item_to_item
+
     def table(self) -> torch.Tensor:
         """Whitened text vectors ``[V, d]`` under the current adapter, without gradient."""
         if self._table is None:

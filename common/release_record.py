@@ -10,7 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from common.adapters import Adapter, adapter_sha256
 from common.errors import PrivacyError
@@ -53,6 +60,8 @@ class ReleaseRecord(BaseModel):
         epsilon_prv: total ε of the site's ledger *after* this release, PRV accountant.
         epsilon_rdp: the same by RDP.
         delta: δ at which both totals are stated.
+        epsilon_left: what the site declares to be left of its limit after this release, at
+            the δ of its own policy; None where it declares nothing.
         insecure_seeded_noise: the noise came from a seed, so no guarantee holds.
         ledger_checkpoint: the site's signed `common.ledger_checkpoint.Checkpoint` right
             after this release's charge; whoever keeps it can hold the ledger to it.
@@ -82,8 +91,17 @@ class ReleaseRecord(BaseModel):
     epsilon_prv: float | None = Field(default=None, ge=0)
     epsilon_rdp: float | None = Field(default=None, ge=0)
     delta: float = Field(ge=0, lt=1)
+    epsilon_left: float | None = Field(default=None, ge=0)
     insecure_seeded_noise: bool = False
     ledger_checkpoint: dict[str, Any] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_declared(self, serialise: SerializerFunctionWrapHandler) -> Any:
+        """So that an entry of before there was `epsilon_left` stays what it was, word by word."""
+        values = serialise(self)
+        if self.epsilon_left is None:
+            del values["epsilon_left"]
+        return values
 
     @field_validator("event")
     @classmethod

@@ -44,14 +44,19 @@ class ScoreTerms(nn.Module):
         prior: torch.Tensor,
     ) -> torch.Tensor:
         """``[B, m, N]`` from ``[B, H, d]``, ``[B, m, L, H]``, ``[B|1, N, d]``, ``[B|1, N]``."""
-        profile = self._profile(self._directions(history), weights)
-        terms: torch.Tensor = torch.matmul(profile, self._directions(candidates).transpose(1, 2))
+        profile = self.profile(self.directions(history), weights)
+        terms: torch.Tensor = torch.matmul(profile, self.directions(candidates).transpose(1, 2))
         terms = terms + self.prior(prior[..., None]).squeeze(-1)[:, None, :]
         ones = torch.ones(history.shape[0], 1, 1, device=history.device)
         offset: torch.Tensor = self.offset(ones)
         return terms + offset
 
-    def _profile(self, history: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def bias(self, prior: torch.Tensor) -> torch.Tensor:
+        """``[V]``, what the score has without any history, from the prior ``[V]``."""
+        bias: torch.Tensor = self.prior(prior[:, None])[:, 0] + self.offset.weight[0, 0]
+        return bias
+
+    def profile(self, history: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """``[B, m, d]``: the history's directions, weighted by lag and half-life."""
         if not self.is_trained:  # one weight per item, whatever the width
             mixed = torch.einsum("bmlh,l->bmh", weights, self.similarity.weight[0])
@@ -60,5 +65,6 @@ class ScoreTerms(nn.Module):
         profile: torch.Tensor = self.similarity(recent).squeeze(-1)
         return profile
 
-    def _directions(self, vectors: torch.Tensor) -> torch.Tensor:
+    def directions(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Texts of unit length, ``[..., d]``, in which cosines order them best."""
         return F.normalize(vectors * self.softening, dim=-1)

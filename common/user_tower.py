@@ -12,7 +12,7 @@ import math
 import torch
 from torch import nn
 
-from common.bilinear_head import BilinearHead, ItemRows, context_layer
+from common.bilinear_head import BilinearHead, ItemRows, ItemSide, context_layer
 from common.config import ModelConfig
 from common.lag_profiles import HALF_LIVES
 
@@ -59,16 +59,39 @@ class MultiLagHead(nn.Module):
         context: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Scores ``[B, m, N]``; arguments as in `BilinearHead.forward`."""
-        means = torch.einsum("bmlh,bhe->bmle", weights, self.history(history.vectors))
-        user = self.mix(means.flatten(2))  # [B, m, e]
-        user = user + self.residual(user)
-        if self.context is not None and context is not None:
-            user = user + self.context(context)
+        user = self._user(self.history(history.vectors), weights, context)
         item = self.candidate(candidates.vectors)  # [B, N, e]
         dots = torch.matmul(user, item.transpose(1, 2)) * self.scale  # [B, m, N]
         bias = self.text_bias(candidates.vectors).transpose(1, 2)  # [B, 1, N]
         scores: torch.Tensor = self.temperature(dots[..., None]).squeeze(-1) + bias
         return scores
+
+    def item_side(self, rows: ItemRows) -> ItemSide:
+        """What `forward` knows of items ``[1, N]``, whoever asks; a query is of width e."""
+        vectors = rows.vectors[0]
+        return ItemSide(
+            self.history(vectors), self.candidate(vectors), self.text_bias(vectors)[:, 0]
+        )
+
+    def queries(
+        self, shown: torch.Tensor, weights: torch.Tensor, context: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """``[B, m, e]``; arguments as in `BilinearHead.queries`."""
+        queries: torch.Tensor = self._user(shown, weights, context) * self.scale
+        return queries * self.temperature.weight[0, 0]
+
+    def add_items(self, count: int) -> None:
+        """Nothing to do: only text enters this head."""
+
+    def _user(
+        self, shown: torch.Tensor, weights: torch.Tensor, context: torch.Tensor | None
+    ) -> torch.Tensor:
+        means = torch.einsum("bmlh,bhe->bmle", weights, shown)
+        user: torch.Tensor = self.mix(means.flatten(2))  # [B, m, e]
+        user = user + self.residual(user)
+        if self.context is not None and context is not None:
+            user = user + self.context(context)
+        return user
 
 
 def build_head(width: int, config: ModelConfig) -> MultiLagHead | BilinearHead:

@@ -21,6 +21,7 @@ from flwr.serverapp import Grid, ServerApp
 from common.config import RunConfig
 from common.config_loading import load_config
 from common.initial_adapter import initial_adapter
+from common.logs import configure_flower_log
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from common.run_keys import resumed_run
@@ -58,6 +59,8 @@ def build_server_app(
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
+        if listener is None:
+            configure_flower_log()
         config, resumed = load_config(flat=context.run_config), resumed_run(context.run_config)
         heard = listener if listener is not None else LogListener()
         path = run_folder or chosen_run_folder(context.run_id, resumed)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from common.command_line import run_command_line
+from common.command_line import owners_only, run_command_line
 from common.process_environment import quiet_third_parties
 
 app = typer.Typer(
@@ -28,7 +28,16 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
 ]
 Folder = Annotated[
-    Path, typer.Option("--folder", metavar="FOLDER", help="What `fedrec-server init` made.")
+    Path,
+    typer.Option(
+        "--folder",
+        metavar="FOLDER",
+        help="What `fedrec-server init` made.",
+        callback=owners_only,
+    ),
+]
+MadeFolder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="What `init` made.", callback=owners_only)
 ]
 
 
@@ -42,6 +51,12 @@ def init(
         int, typer.Option(min=1, max=65535, help="Of the SuperLink, on this machine only.")
     ] = 9091,
     listen: Annotated[str, typer.Option(help="Address that the gate binds.")] = "0.0.0.0",
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="For Prometheus, on this machine; 0: none.")
+    ] = 9093,
+    health_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="For gRPC health, on this machine; 0: none.")
+    ] = 9094,
     ca: Annotated[
         str,
         typer.Option(metavar="own|FILE", help="Own authority, or the CA that sites are to trust."),
@@ -57,34 +72,57 @@ def init(
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one key of the run."),
     ] = None,
+    system: Annotated[
+        bool,
+        typer.Option(
+            "--system", help="As root: make the user, give it the folder, install the units."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make keys, certificates, units, the signed bundle and the run's configuration."""
     from common.config_loading import load_config
     from server.certificates import check_host
     from server.deployment_files import start_text
-    from server.server_folder import ServerFolder, ServerSettings
+    from server.server_folder import ServerFolder, checked_settings
     from server.server_init import DEPLOYED, init_server
 
     own = _own_certificate(ca, certificate, key)
     check_host(host)
-    settings = ServerSettings(host=host, port=port, superlink_port=superlink_port, listen=listen)
+    settings = checked_settings(
+        host=host,
+        port=port,
+        superlink_port=superlink_port,
+        listen=listen,
+        metrics_port=metrics_port,
+        health_port=health_port,
+    )
     chosen = [*DEPLOYED, f"data.sites={sites}", *(overrides or [])]
     config = load_config(scenario=scenario, overrides=chosen)
-    signer = init_server(folder, settings, config, own)
+    made = ServerFolder(folder.absolute())
+    signer = init_server(folder, settings, config, own, system=system)
     if as_json:
         _print_json({"folder": str(folder.absolute()), "signer": signer})
     else:
-        print(start_text(ServerFolder(folder.absolute()), settings, signer), end="")
+        print(start_text(made, settings, signer, installed=system), end="")
 
 
 @app.command(epilog="Example: fedrec-server renew /srv/fedrec")
-def renew(folder: Annotated[Path, typer.Argument(help="What `init` made.")]) -> None:
+def renew(
+    folder: MadeFolder,
+    new_authority: Annotated[
+        bool,
+        typer.Option("--new-authority", help="Replace the CA, too: every site needs its ca.crt."),
+    ] = False,
+) -> None:
     """Issue a new certificate for the gate; sites trust it already. Restart the gate then."""
     from server.server_folder import ServerFolder
     from server.server_init import renew_certificate
 
-    expires = renew_certificate(ServerFolder(folder.absolute()))
+    made = ServerFolder(folder.absolute())
+    expires = renew_certificate(made, new_authority=new_authority)
+    if new_authority:
+        print(f"give every site the new {made.tls / 'ca.crt'}; until it has it, it stays outside")
     print(f"valid until {expires:%Y-%m-%d}; restart the gate: systemctl restart fedrec-gate")
 
 
@@ -93,13 +131,16 @@ def add_site(
     name: Annotated[str, typer.Argument(help="The site's name.")],
     public_key: Annotated[Path, typer.Argument(help="Its node.pub.")],
     folder: Folder = Path("."),
+    replace: Annotated[
+        bool, typer.Option("--replace", help="The site's node has a new key; shut the old one out.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a site's node in: at the gate, and by `flwr supernode register`."""
     from server.registration import register_site
     from server.server_folder import ServerFolder
 
-    node = register_site(ServerFolder(folder.absolute()), name, public_key)
+    node = register_site(ServerFolder(folder.absolute()), name, public_key, replace=replace)
     if as_json:
         _print_json({"site": name, "node_id": node})
     else:
@@ -107,12 +148,35 @@ def add_site(
 
 
 @app.command(epilog="Example: fedrec-server gate /srv/fedrec")
-def gate(folder: Annotated[Path, typer.Argument(help="What `init` made.")]) -> None:
-    """Serve the address that sites connect to, in front of the SuperLink."""
+def gate(
+    folder: MadeFolder,
+    observe_listen: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="For metrics and health: in a container alone.")
+    ] = "127.0.0.1",
+) -> None:
+    """Serve the address that sites connect to, in front of the SuperLink; and its metrics."""
     from server.gate import serve_gate
     from server.server_folder import ServerFolder
 
-    serve_gate(ServerFolder(folder.absolute()))
+    serve_gate(ServerFolder(folder.absolute()), observe_listen)
+
+
+@app.command(epilog="Example: fedrec-server status --folder /srv/fedrec --watch")
+def status(
+    run: Annotated[
+        str | None, typer.Argument(help="A run's name, or its folder. Default: the current run.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--folder", metavar="FOLDER", help="What `fedrec-server init` made."),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the server, the run and its sites: rounds, refusals, ε spent and left."""
+    from server.status_view import look, show
+
+    show(lambda: look(run, folder), watch=watch, as_json=as_json)
 
 
 @app.command(epilog="Example: fedrec-server resume runs/NAME --folder /srv/fedrec")

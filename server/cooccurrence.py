@@ -64,9 +64,8 @@ def weights_of(
 
 
 def _judged(reply: CooccurrenceReply, total: WeightedSum) -> SiteRound:
-    size, epsilon = reply.release.bytes, reply.release.epsilon_prv
     if reply.site in total.weights:
-        return SiteRound(reply.site, "error", "a second co-occurrence", size, epsilon)
+        return SiteRound.of(reply.release, "error", "a second co-occurrence")
     if not np.isfinite(reply.cells).all():
-        return SiteRound(reply.site, "non_finite", "co-occurrence is not finite", size, epsilon)
-    return SiteRound(reply.site, "ok", None, size, epsilon)
+        return SiteRound.of(reply.release, "non_finite", "co-occurrence is not finite")
+    return SiteRound.of(reply.release)

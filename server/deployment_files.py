@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.logs import JSON_LOG, LOG_VARIABLE
 from common.process_environment import QUIET_ENVIRONMENT
 from server.server_folder import CONNECTION, ServerFolder, ServerSettings
 
 SUPERLINK_UNIT = "fedrec-superlink.service"
 GATE_UNIT = "fedrec-gate.service"
 LOOPBACK = "127.0.0.1"
+SERVER_USER = "fedrec-server"
 
 
 def superlink_command(folder: ServerFolder, settings: ServerSettings) -> list[str]:
@@ -34,9 +36,9 @@ def superlink_command(folder: ServerFolder, settings: ServerSettings) -> list[st
     ]
 
 
-def gate_command(folder: ServerFolder) -> list[str]:
+def gate_command(folder: ServerFolder, *options: str) -> list[str]:
     """The gate, the one thing that sites can reach."""
-    return [*_own_command(), "gate", str(folder.path)]
+    return [*_own_command(), "gate", str(folder.path), *options]
 
 
 def server_environment(folder: ServerFolder) -> dict[str, str]:
@@ -60,7 +62,7 @@ def run_command(folder: ServerFolder) -> list[str]:
 
 def write_unit_texts(folder: ServerFolder, settings: ServerSettings) -> dict[str, str]:
     """The units by file name."""
-    environment = server_environment(folder)
+    environment = {**server_environment(folder), **JSON_LOG}
     return {
         SUPERLINK_UNIT: _unit(
             "Flower SuperLink of fedrec",
@@ -71,7 +73,7 @@ def write_unit_texts(folder: ServerFolder, settings: ServerSettings) -> dict[str
         GATE_UNIT: _unit(
             "fedrec gate: what sites may reach of the SuperLink",
             gate_command(folder),
-            {},
+            JSON_LOG,
             folder,
             after=SUPERLINK_UNIT,
         ),
@@ -80,23 +82,29 @@ def write_unit_texts(folder: ServerFolder, settings: ServerSettings) -> dict[str
 
 def compose_text(folder: ServerFolder, settings: ServerSettings) -> str:
     """A compose file: both services share one network, and only the gate's port is open."""
-    environment = "\n".join(
-        f"      {name}: {_quoted(value)}" for name, value in server_environment(folder).items()
-    )
+    variables = {**server_environment(folder), **JSON_LOG}
+    environment = "\n".join(f"      {name}: {_quoted(v)}" for name, v in variables.items())
+    # The container's own loopback is out of the host's reach.
+    gate = gate_command(folder, "--observe-listen", "0.0.0.0")
+    own = [f"{LOOPBACK}:{p}:{p}" for p in (settings.metrics_port, settings.health_port) if p]
+    ports = [f"{settings.port}:{settings.port}", *own]
     return f"""\
 # FEDREC_IMAGE is an image of yours with fedrec installed at {Path(sys.prefix)}.
+# Both services share one network; metrics and health are published on this machine alone.
 services:
   superlink:
     image: ${{FEDREC_IMAGE:?set it to an image with fedrec installed}}
     command: [{", ".join(map(_quoted, superlink_command(folder, settings)))}]
     environment:
 {environment}
-    ports: ["{settings.port}:{settings.port}"]
+    ports: [{", ".join(map(_quoted, ports))}]
     volumes: ["{folder.path}:{folder.path}"]
     restart: unless-stopped
   gate:
     image: ${{FEDREC_IMAGE}}
-    command: [{", ".join(map(_quoted, gate_command(folder)))}]
+    command: [{", ".join(map(_quoted, gate))}]
+    environment:
+      {LOG_VARIABLE}: json
     network_mode: service:superlink
     volumes: ["{folder.path}:{folder.path}:ro"]
     depends_on: [superlink]
@@ -104,9 +112,20 @@ services:
 """
 
 
-def start_text(folder: ServerFolder, settings: ServerSettings, signer: str) -> str:
-    """``START.md``: the next commands of both sides."""
+def start_text(
+    folder: ServerFolder, settings: ServerSettings, signer: str, *, installed: bool = False
+) -> str:
+    """``START.md``: the next commands of both sides.
+
+    Args:
+        folder: the server's.
+        settings: its own.
+        signer: its public signing key, hex.
+        installed: whether the units are where systemd looks.
+    """
     path = shlex.quote(str(folder.path))
+    copy = "" if installed else f"       cp {path}/systemd/*.service /etc/systemd/system/\n"
+    who = f"sudo -u {SERVER_USER} " if installed else ""
     address = f"{settings.host}:{settings.port}"
     variables = " ".join(
         f"{name}={shlex.quote(value)}" for name, value in server_environment(folder).items()
@@ -116,29 +135,31 @@ def start_text(folder: ServerFolder, settings: ServerSettings, signer: str) -> s
 
 1. Start the SuperLink and the gate (or run the two commands below by hand):
 
-       cp {path}/systemd/*.service /etc/systemd/system/
-       systemctl enable --now {SUPERLINK_UNIT} {GATE_UNIT}
+{copy}       systemctl enable --now {SUPERLINK_UNIT} {GATE_UNIT}
 
        {variables} \\
          {shlex.join(superlink_command(folder, settings))}
        {shlex.join(gate_command(folder))}
 
 2. Give each site, on a way that nobody can change: the file {path}/tls/ca.crt, the address
-   {address}, and this key, which signs the bundle and the exported adapter:
+   {address}, and the key that signs the bundle and the exported adapter. It says
 
-       code_signers = ["{signer}"]
+       fedrec-site init --site FOLDER --name NAME --superlink {address} --ca ca.crt \\
+         --signer {signer}
 
-   It sends back the file node.pub that `fedrec-site connect` made. Let it in:
+   (a site that was begun before says `fedrec-site connect`, and
+   code_signers = ["{signer}"] in its policy.toml)
+   and sends back the file node.pub that this made. Let it in:
 
-       fedrec-server add-site NAME node.pub --folder {path}
+       {who}fedrec-server add-site NAME node.pub --folder {path}
 
 3. Run, when all sites have joined:
 
-       FLWR_HOME={shlex.quote(str(folder.flower_home))} {shlex.join(run_command(folder))}
+       {who}env FLWR_HOME={shlex.quote(str(folder.flower_home))} {shlex.join(run_command(folder))}
 
 4. Hand out the result:
 
-       fedrec-server export {path}/runs/RUN --out ./export --key {path}/signing.key
+       {who}fedrec-server export {path}/runs/RUN --out ./export --key {path}/signing.key
 """
 
 
@@ -157,8 +178,8 @@ After={after}
 StartLimitIntervalSec=0
 
 [Service]
-User=fedrec-server
-Group=fedrec-server
+User={SERVER_USER}
+Group={SERVER_USER}
 UMask=0077
 WorkingDirectory={folder.path}
 {variables}ExecStart={shlex.join(command)}

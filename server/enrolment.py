@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from flwr.app import Message
 from flwr.serverapp.grid import Grid
 
 from common.config import RunConfig
+from common.errors import PrivacyError
 from common.messages import ENROL_QUERY, EnrolRequest, encode_enrol_request
+from common.sum_plan import dropouts_among
 from server.reply_reading import ReplyReader
 from server.roster import Roster, enrolled
 from server.round_record import RoundOutcome, SiteRound
+from server.site_waiting import NODE_POLL_S
 from server.sum_exchange import NOT_SUMMED
+
+LEAST_IN_A_SUM = 3
+"""Fewer sites are no round of secure aggregation."""
 
 _LASTING = ("BudgetRefusal", "PolicyRefusal")
 """Refusals after which a site is not asked again in the run."""
+
+
+def can_carry(config: RunConfig, sites: int) -> bool:
+    """Whether a sum over so many sites can be, with the noise that it was planned with."""
+    if config.privacy.mode == "central":
+        return sites >= config.federation.min_sites
+    try:
+        dropouts_among(config, sites)
+    except PrivacyError:
+        return False
+    return sites >= LEAST_IN_A_SUM
 
 
 class Enrolment:
@@ -64,6 +82,24 @@ class Enrolment:
         lines += self._admit(found, outcome.sites)
         self._left_out += [line for line in lines if line.status != "ok"]
         return RoundOutcome(tuple(sorted(lines, key=lambda line: line.site)))
+
+    def gather(self, grid: Grid) -> Roster | None:
+        """Whom the next sum is over: as `online`, once those are enough for a sum.
+
+        Those who may come back are waited for, for the round's deadline at most; None where
+        that was in vain.
+        """
+        config = self._config
+        end = time.monotonic() + config.federation.round_deadline_s
+        while True:
+            here = self.online(grid)
+            is_hopeless = not can_carry(config, config.data.sites - len(self._reader.known.gone))
+            if can_carry(config, len(here.members)):
+                return here
+            if is_hopeless or time.monotonic() >= end:
+                return None
+            time.sleep(NODE_POLL_S)
+            self.ask(grid)
 
     def online(self, grid: Grid) -> Roster:
         """The enrolled sites whose nodes are connected now.

@@ -19,7 +19,7 @@ class LogListener:
     def run_started(self, total_rounds: int) -> None:
         """Logs the number of rounds."""
         self._total_rounds = total_rounds
-        logger.info("run of %d rounds starts", total_rounds)
+        logger.info("run of %d rounds starts", total_rounds, extra={"rounds": total_rounds})
 
     def round_started(self, server_round: int) -> None:
         """Logs nothing: the round has its line when it is over."""
@@ -31,6 +31,8 @@ class LogListener:
         """Logs the round's line, and one line per site that was left out."""
         sites = cast(Sequence[Mapping[str, object]], record["sites"])
         good = sum(site["status"] == "ok" for site in sites)
+        about = {"run": record["run"], "server_round": record["server_round"]}
+        counts = {"sites_ok": good, "sites_asked": len(sites), "seconds": record["seconds"]}
         logger.info(
             "round %s of %d: %d of %d sites, %s s",
             record["server_round"],
@@ -38,10 +40,12 @@ class LogListener:
             good,
             len(sites),
             record["seconds"],
+            extra={**about, "rounds": self._total_rounds, **counts},
         )
         for site in sites:
             if site["status"] != "ok":
-                logger.warning("%s %s: %s", site["site"], site["status"], site["reason"])
+                told = {name: site[name] for name in ("site", "status", "reason")}
+                logger.warning("%s %s: %s", *told.values(), extra={**about, **told})
 
     def message(self, text: str) -> None:
         """Logs `text`."""

@@ -86,14 +86,12 @@ def noised_means(
         if isinstance(reply, SiteRound):
             sites.append(reply)
             continue
-        size, spent = reply.release.bytes, reply.release.epsilon_prv
         if not np.isfinite(reply.sums).all():
-            reason = "the metrics are not finite"
-            sites.append(SiteRound(reply.site, "non_finite", reason, size, spent))
+            sites.append(SiteRound.of(reply.release, "non_finite", "the metrics are not finite"))
             continue
         good[reply.site] = reply
         heard(reply.site, float(reply.sums[_PLACE]) / max(reply.declared_units, 1))
-        sites.append(SiteRound(reply.site, "ok", None, size, spent))
+        sites.append(SiteRound.of(reply.release))
     outcome = RoundOutcome(tuple(sites))
     return (_means(list(good.values()), event) if good else None), outcome
 

@@ -57,13 +57,12 @@ def _usual_length(lengths: list[int]) -> int:
 
 
 def _judged(reply: PopularityReply, usual: int) -> SiteRound:
-    size, epsilon = reply.release.bytes, reply.release.epsilon_prv
     if len(reply.counts) != usual:
         reason = (
             f"counts over {len(reply.counts)} items, most sites have {usual}; "
             "give all sites the same catalogue"
         )
-        return SiteRound(reply.site, "error", reason, size, epsilon)
+        return SiteRound.of(reply.release, "error", reason)
     if not np.isfinite(reply.counts).all():
-        return SiteRound(reply.site, "non_finite", "counts are not finite", size, epsilon)
-    return SiteRound(reply.site, "ok", None, size, epsilon)
+        return SiteRound.of(reply.release, "non_finite", "counts are not finite")
+    return SiteRound.of(reply.release)

@@ -18,8 +18,16 @@ ALREADY_REGISTERED = "Public key already in use"
 """Flower's words."""
 
 
-def register_site(folder: ServerFolder, site: str, public_key: Path) -> str | None:
+def register_site(
+    folder: ServerFolder, site: str, public_key: Path, *, replace: bool = False
+) -> str | None:
     """Registers a site's public node key with the SuperLink, and lists it at the gate.
+
+    Args:
+        folder: the server's.
+        site: its name.
+        public_key: file of the node's public key.
+        replace: the site has a new key; the one that is listed for it is shut out.
 
     Returns:
         The node's id, or None where the SuperLink knew the key already.
@@ -31,10 +39,14 @@ def register_site(folder: ServerFolder, site: str, public_key: Path) -> str | No
     """
     folder.settings()
     key, listed = read_node_key(public_key), folder.site_key(site)
-    if listed.exists():
-        raise ConfigError([f"{listed} is there already; a new key needs a new name, or remove it"])
+    if listed.exists() and not replace:
+        raise ConfigError(
+            [f"{listed} is there already; give --replace if the site's node has a new key"]
+        )
+    if replace and not listed.exists():
+        raise ConfigError([f"{listed} is not there to be replaced; leave --replace out"])
     other = SiteKeys(folder.sites).site_of(key)
-    if other is not None:
+    if other is not None and other != site:
         raise ConfigError([f"{public_key} is the key of site {other}; each site has its own"])
     node = _register(folder, site, public_key)
     with file_errors("read", public_key):

@@ -33,11 +33,10 @@ from common.messages import (
     decode_train_reply,
     is_refusal,
 )
+from common.one_line import one_line
 from common.release_record import ReleaseRecord
 from server.known_sites import KnownSites
 from server.round_record import SiteRound, SiteStatus
-
-MAX_REASON = 500
 
 Reply = TypeVar(
     "Reply",
@@ -174,7 +173,7 @@ class ReplyReader:
     ) -> Reply | SiteRound:
         node = message.metadata.src_node_id
         if message.has_error():
-            reason = _one_line(message.error.reason or f"error {message.error.code}")
+            reason = one_line(message.error.reason or f"error {message.error.code}")
             return SiteRound(self.site_name(node), "error", reason)
         try:
             if is_refusal(message.content):
@@ -186,7 +185,7 @@ class ReplyReader:
             if isinstance(reply, EnrolReply):
                 self.known.identify(reply.site, reply.identity)
         except MessageError as fault:
-            return SiteRound(self.site_name(node), "error", _one_line(f"MessageError: {fault}"))
+            return SiteRound(self.site_name(node), "error", one_line(f"MessageError: {fault}"))
         if not isinstance(reply, EnrolReply) and reply.release is not None:
             self.releases.append(reply.release)
         return reply
@@ -196,7 +195,7 @@ class ReplyReader:
         if refusal.site:
             self._remember_site(node, refusal.site)
         status: SiteStatus = "refused" if refusal.code.endswith("Refusal") else "error"
-        reason = _one_line(f"{refusal.code}: {refusal.reason}")
+        reason = one_line(f"{refusal.code}: {refusal.reason}")
         return SiteRound(self.site_name(node), status, reason)
 
     def _remember_site(self, node: int, site: str) -> None:
@@ -208,8 +207,3 @@ class ReplyReader:
                 f"and {site} at node {known_node}; give every node its own site"
             )
         self._site_of_node[node], self._node_of_site[site] = site, node
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 1] + "…"

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from common.errors import FederationError
 from common.message_types import Stage
+from common.release_record import ReleaseRecord
 
 SiteStatus = Literal["ok", "refused", "error", "non_finite"]
 
@@ -24,6 +25,8 @@ class SiteRound:
         reason: one line, when not ok.
         bytes_up: size of the payload that was received.
         epsilon_prv: total ε of the site's ledger after this round, where it claims one.
+        epsilon_left: what the site declared to be left of its own limit then; see
+            `common.release_record`.
         weight: public weight of its update in the round's mean; null where there is no mean.
     """
 
@@ -33,6 +36,19 @@ class SiteRound:
     bytes_up: int = 0
     epsilon_prv: float | None = None
     weight: int | None = None
+    epsilon_left: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        release: ReleaseRecord,
+        status: SiteStatus = "ok",
+        reason: str | None = None,
+        weight: int | None = None,
+    ) -> Self:
+        """The line of a site that sent a release, with what that states of its ledger."""
+        spent, left = release.epsilon_prv, release.epsilon_left
+        return cls(release.site, status, reason, release.bytes, spent, weight, left)
 
 
 @dataclass(frozen=True)
@@ -165,13 +181,17 @@ def after_metrics(
     sites: Iterable[SiteRound], evaluations: Iterable[EvaluationOutcome]
 ) -> tuple[SiteRound, ...]:
     """`sites` with their ledgers' totals after what they released about metrics, too."""
-    spent: dict[str, float] = {}
+    last: dict[str, SiteRound] = {}
     for answer in (site for evaluation in evaluations for site in evaluation.answers.sites):
-        if answer.epsilon_prv is not None:
-            spent[answer.site] = max(answer.epsilon_prv, spent.get(answer.site, 0.0))
-    return tuple(
-        replace(each, epsilon_prv=spent.get(each.site, each.epsilon_prv)) for each in sites
-    )
+        before = last.get(answer.site)
+        most = 0.0 if before is None else before.epsilon_prv or 0.0
+        if answer.epsilon_prv is not None and answer.epsilon_prv >= most:
+            last[answer.site] = answer
+    return tuple(_spent(each, last.get(each.site, each)) for each in sites)
+
+
+def _spent(site: SiteRound, last: SiteRound) -> SiteRound:
+    return replace(site, epsilon_prv=last.epsilon_prv, epsilon_left=last.epsilon_left)
 
 
 class RoundClock:

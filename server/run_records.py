@@ -14,6 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 from common.adapters import Adapter, adapter_sha256
+from common.atomic_files import remove_leftovers
 from common.config import RunConfig
 from common.cooccurrence import related_items
 from common.errors import RunFolderError
@@ -81,6 +82,7 @@ class RunRecords:
                 configuration, or a file of it is missing or damaged.
         """
         folder = RunFolder.create(path, resume=True)
+        remove_leftovers(folder.path)
         check_config(folder, config)
         progress, next_round = take_up(folder, config)
         records = cls(folder, config, progress.run)

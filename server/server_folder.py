@@ -21,10 +21,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.atomic_files import write_text
 from common.errors import ConfigError
@@ -46,6 +46,8 @@ class ServerSettings(BaseModel):
         superlink_port: where Flower's SuperLink listens, on this machine only.
         listen: address that the gate binds.
         max_request_mib: most MiB of one request of a site.
+        metrics_port: where the gate serves Prometheus, on this machine only; 0: nowhere.
+        health_port: where it serves gRPC's health service, on this machine only; 0: nowhere.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -56,6 +58,32 @@ class ServerSettings(BaseModel):
     superlink_port: int = Field(9091, ge=1, le=65535)
     listen: str = "0.0.0.0"
     max_request_mib: int = Field(32, ge=1, le=1024)
+    metrics_port: int = Field(9093, ge=0, le=65535)
+    health_port: int = Field(9094, ge=0, le=65535)
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        used = [self.port, self.superlink_port, self.metrics_port, self.health_port]
+        used = [port for port in used if port]
+        if len(set(used)) < len(used):
+            raise ValueError(
+                "port, superlink_port, metrics_port and health_port must differ, got "
+                f"{', '.join(map(str, used))}"
+            )
+        return self
+
+
+def checked_settings(**values: str | int) -> ServerSettings:
+    """Settings from a command's options.
+
+    Raises:
+        ConfigError: they do not go together.
+    """
+    try:
+        return ServerSettings.model_validate(values)
+    except ValidationError as error:
+        faults = [fault["msg"] for fault in error.errors(include_url=False)]
+        raise ConfigError([f"{fault}; correct the options" for fault in faults]) from error
 
 
 @dataclass(frozen=True)

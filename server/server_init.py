@@ -17,8 +17,15 @@ from common.bundle_hash import sign_bundle
 from common.config import RunConfig
 from common.errors import CertificateError, ConfigError, EvidenceError
 from common.key_file import load_key
+from common.system_install import UNIT_FOLDER, give, make_user, root_faults, unit_faults
 from server.certificates import check_chain, issue, make_authority, read_authority
-from server.deployment_files import LOOPBACK, compose_text, start_text, write_unit_texts
+from server.deployment_files import (
+    LOOPBACK,
+    SERVER_USER,
+    compose_text,
+    start_text,
+    write_unit_texts,
+)
 from server.server_folder import CONNECTION, ServerFolder, ServerSettings
 
 PUBLIC, PRIVATE = 0o644, 0o600
@@ -48,7 +55,12 @@ class OwnCertificate:
 
 
 def init_server(
-    path: Path, settings: ServerSettings, config: RunConfig, own: OwnCertificate | None
+    path: Path,
+    settings: ServerSettings,
+    config: RunConfig,
+    own: OwnCertificate | None,
+    *,
+    system: bool = False,
 ) -> str:
     """Makes the folder, whole or not at all.
 
@@ -57,6 +69,7 @@ def init_server(
         settings: name and ports.
         config: the run.
         own: the certificate for the gate; None: an authority of the folder's own signs one.
+        system: as root, also make the server's user, give it the folder, install the units.
 
     Returns:
         The coordinator's public signing key, hex.
@@ -67,6 +80,9 @@ def init_server(
         RunFolderError: the file system refuses.
     """
     path = path.absolute()
+    units = write_unit_texts(ServerFolder(path), settings)
+    if system and (faults := [*root_faults(), *unit_faults(UNIT_FOLDER, units)]):
+        raise ConfigError(faults)
     if own is not None:
         check_chain(own.certificate, own.key, own.ca, settings.host)
     with file_errors("make", path):
@@ -76,17 +92,29 @@ def init_server(
         made = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # mode 0700
     try:
         # The files name `path`, where the folder will be once all of it is there.
-        signer = _fill(ServerFolder(made), ServerFolder(path), settings, config, own)
+        final = ServerFolder(path)
+        signer = _fill(ServerFolder(made), final, settings, config, own)
+        start = start_text(final, settings, signer, installed=system)
+        write_text(made / "START.md", start)
         with file_errors("make", path):
             os.rename(made, path)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
+    if system:
+        make_user(SERVER_USER)
+        give(path, SERVER_USER)
+        for name, text in units.items():
+            write_text(UNIT_FOLDER / name, text)
     return signer
 
 
-def renew_certificate(folder: ServerFolder) -> datetime:
+def renew_certificate(folder: ServerFolder, *, new_authority: bool = False) -> datetime:
     """Replaces the gate's certificate and key by new ones of the folder's own authority.
+
+    Args:
+        folder: the server's.
+        new_authority: also replace the authority, which every site then has to be given.
 
     Returns:
         When the new one expires.
@@ -101,6 +129,10 @@ def renew_certificate(folder: ServerFolder) -> datetime:
             f"{folder.tls} has no authority of its own; put your new certificate into server.crt "
             "and its key into server.key"
         )
+    if new_authority:
+        authority = make_authority(f"fedrec at {settings.host}")
+        write_bytes(key, authority.key_pem(), mode=PRIVATE)
+        write_bytes(folder.tls / "ca.crt", authority.certificate_pem(), mode=PUBLIC)
     server = issue(read_authority(folder.tls / "ca.crt", key), [settings.host])
     write_bytes(folder.tls / "server.key", server.key_pem(), mode=PRIVATE)
     write_bytes(folder.tls / "server.crt", server.certificate_pem(), mode=PUBLIC)
@@ -128,7 +160,6 @@ def _fill(
     for name, text in write_unit_texts(final, settings).items():
         write_text(made.path / "systemd" / name, text)
     write_text(made.path / "compose.yaml", compose_text(final, settings))
-    write_text(made.path / "START.md", start_text(final, settings, signer))
     made.write_settings(settings)
     return signer
 

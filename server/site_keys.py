@@ -23,7 +23,7 @@ def read_node_key(path: Path) -> bytes:
         content = path.read_bytes()
     try:
         key = serialization.load_ssh_public_key(content)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError):  # a compressed point
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise CertificateError(

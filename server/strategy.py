@@ -244,16 +244,13 @@ class FederatedAdapters(Strategy):
             self._listener.site_finished(server_round, site)
 
     def _added(self, reply: TrainReply, total: WeightedSum) -> SiteRound:
-        release = reply.release
         if reply.site in total.weights:
-            reason = "a second update in one round"
-            return SiteRound(reply.site, "error", reason, release.bytes, release.epsilon_prv)
+            return SiteRound.of(reply.release, "error", "a second update in one round")
         if not all_finite(reply.update):
-            reason = "the update is not finite"
-            return SiteRound(reply.site, "non_finite", reason, release.bytes, release.epsilon_prv)
+            return SiteRound.of(reply.release, "non_finite", "the update is not finite")
         weight = self._weights.weight(reply.site, reply.declared_units)
         total.add(reply.site, reply.update, weight)
-        return SiteRound(reply.site, "ok", None, release.bytes, release.epsilon_prv, weight)
+        return SiteRound.of(reply.release, weight=weight)
 
     def _with_missing(self, outcome: RoundOutcome) -> RoundOutcome:
         """`outcome` with the sites that did not reply in time, sorted by site."""

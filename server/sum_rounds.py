@@ -33,12 +33,13 @@ from common.secagg.messages import (
 from common.secagg.quantisation import QuantisationPlan, dequantise
 from common.sum_plan import round_spec, sum_number
 from server.enrolment import Enrolment
+from server.invitations import invited_now, too_few_for_a_sum
 from server.reply_reading import ReplyReader
 from server.roster import Member, Roster
 from server.round_record import RoundOutcome, SiteRound
 from server.secagg_coordinator import SecAggCoordinator
 from server.sum_exchange import FromSite, SumExchange
-from server.sum_transcript import NOISED, Invited, SumTranscript, discard_transcripts
+from server.sum_transcript import NOISED, SumTranscript, discard_transcripts
 
 M = TypeVar("M", bound=FromSite)
 
@@ -47,7 +48,11 @@ _BYTES_PER_SITE = 1024
 
 
 class SumRounds:
-    """The sums of one run, over the sites that have not left it."""
+    """The sums of one run, over the sites that have not left it.
+
+    Attributes:
+        has_too_few: whether too few sites came for the last sum: nobody was asked.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class SumRounds:
         self._run_folder = run_folder
         self._enrolment = Enrolment(config, reader)
         self._invited: Mapping[str, Member] = {}
+        self.has_too_few = False
 
     @property
     def roster(self) -> Roster:
@@ -103,7 +109,11 @@ class SumRounds:
             why), and what every invited site did.
         """
         transcript = self._transcript(template)
-        invited = self._invite(grid, transcript)
+        invited = invited_now(grid, self._enrolment, transcript)
+        self.has_too_few = invited is None
+        if invited is None:
+            return None, too_few_for_a_sum(grid, self._enrolment)
+        self._invited = invited.members
         exchange = self._exchange(grid, invited, plan)
         template = replace(template, participants=tuple(sorted(invited.members)))
         if self._config.privacy.mode == "central":
@@ -119,29 +129,6 @@ class SumRounds:
         if self._run_folder is not None:
             discard_transcripts(self._run_folder, but=number)  # those are on record
         return SumTranscript(self._run_folder, template.run, number)
-
-    def _invite(self, grid: Grid, transcript: SumTranscript) -> Roster:
-        """Who takes part: whoever is connected, or was when the sum was begun.
-
-        A site that has left since is among them without a node: it is one that vanished.
-        """
-        begun, roster = transcript.invited(), self._enrolment.online(grid)
-        if begun is None:
-            transcript.invite(
-                {
-                    name: Invited(member.identity.hex(), member.declared_units)
-                    for name, member in roster.members.items()
-                }
-            )
-            self._invited = roster.members
-            return roster
-        members = {
-            name: roster.members.get(name)
-            or Member(name, None, bytes.fromhex(each.identity), each.declared_units)
-            for name, each in begun.items()
-        }
-        self._invited = members
-        return Roster(members, roster.items)
 
     def _securely(
         self,

@@ -18,7 +18,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,6 +56,7 @@ class KeptStage:
         bytes_up: of each site up to here.
         epsilons: what each site's ledger stated.
         releases: the records of the parts that were sent; they may not be on record yet.
+        left: what each site declared to be left of its limit.
     """
 
     answers: dict[str, bytes]
@@ -64,6 +65,7 @@ class KeptStage:
     epsilons: dict[str, float | None]
     releases: tuple[ReleaseRecord, ...]
     total: bytes = b""
+    left: dict[str, float | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Plain values by name."""
@@ -72,6 +74,7 @@ class KeptStage:
             "faults": [asdict(line) for line in self.faults.values()],
             "bytes_up": self.bytes_up,
             "epsilons": self.epsilons,
+            "left": self.left,
             "releases": [release.model_dump(mode="json") for release in self.releases],
             "total": _text(self.total),
         }
@@ -85,6 +88,7 @@ class KeptStage:
             faults={line.site: line for line in faults},
             bytes_up=dict(values["bytes_up"]),
             epsilons=dict(values["epsilons"]),
+            left=dict(values.get("left", {})),  # none in a transcript of before
             releases=tuple(ReleaseRecord.model_validate(each) for each in values["releases"]),
             total=base64.b64decode(values["total"]),
         )

@@ -11,14 +11,15 @@ from flwr.serverapp.grid import Grid
 
 from common.adapters import Adapter
 from common.config import RunConfig
-from common.errors import FederationError, PrivacyError
+from common.errors import FederationError
 from common.flat_adapter import Floats, size, unflatten
 from common.message_records import Shapes
 from common.messages import POPULARITY_ROUND, SumPurpose, SumRequest
 from common.progress import ProgressListener
 from common.secagg.quantisation import QuantisationPlan
 from common.step_size import learning_rate, lora_learning_rate
-from common.sum_plan import cooccurrence_plan, dropouts_among, popularity_plan, update_plan
+from common.sum_plan import cooccurrence_plan, popularity_plan, update_plan
+from server.enrolment import can_carry
 from server.round_record import RoundOutcome, too_few_sites
 from server.strategy import FederatedAdapters
 from server.sum_rounds import SumRounds
@@ -89,7 +90,7 @@ class SummedSteps:
         total, outcome = self._added(grid, request, plan)
         strategy.outcome = outcome
         if total is None:
-            if not self._can_go_on():
+            if self._sums.has_too_few or not self._can_go_on():
                 strategy.fault = too_few_sites(outcome, server_round, strategy.least_sites)
             return False
         expected = self._sums.declared_units(outcome) * strategy.config.privacy.sample_rate
@@ -119,14 +120,7 @@ class SummedSteps:
 
     def _can_go_on(self) -> bool:
         """Whether the sites that are left can carry the noise of a sum together."""
-        config, left = self._strategy.config, len(self._sums.roster.members)
-        if config.privacy.mode == "central":
-            return left >= config.federation.min_sites
-        try:
-            dropouts_among(config, left)
-        except PrivacyError:
-            return False
-        return left >= 3
+        return can_carry(self._strategy.config, len(self._sums.roster.members))
 
 
 def update_of_sum(

@@ -19,6 +19,8 @@ from simulations.audit.command import audit_app
 from simulations.command_options import AsJson, Overrides
 from simulations.compare_command import EXAMPLES as COMPARE_EXAMPLES
 from simulations.compare_command import compare
+from simulations.diversity_command import EXAMPLES as DIVERSITY_EXAMPLES
+from simulations.diversity_command import diversity
 from simulations.privacy_command import EXAMPLES as PRIVACY_EXAMPLES
 from simulations.privacy_command import privacy
 from simulations.run_paths import find_run
@@ -71,6 +73,7 @@ def scenarios(as_json: AsJson = False) -> None:
 
 app.command(epilog=COMPARE_EXAMPLES)(compare)
 app.command(epilog=SEARCH_EXAMPLES)(search)
+app.command(epilog=DIVERSITY_EXAMPLES)(diversity)
 app.command("privacy", epilog=PRIVACY_EXAMPLES)(privacy)
 
 

@@ -163,22 +163,38 @@ def read_unit(path: Path) -> tuple[list[str], dict[str, str]]:
     return command, environment
 
 
-@contextmanager
-def deployed_server(folder: Path, *options: str) -> Iterator[Deployment]:
-    """`fedrec-server init`, then SuperLink and gate, ready to answer."""
-    ports = ("--port", str(free_port()), "--superlink-port", str(free_port()))
+def begun_server(folder: Path, *options: str) -> Deployment:
+    """`fedrec-server init`; nothing is started."""
+    ports = [
+        word
+        for option in ("--port", "--superlink-port", "--metrics-port", "--health-port")
+        for word in (option, str(free_port()))
+    ]
     listen = ("--listen", "127.0.0.1")
     said = fedrec_server("init", folder, "--host", HOST, "--json", *ports, *listen, *options)
     signer, mark = json.loads(said)["signer"], secrets.token_hex(16)
     log = folder.with_name(folder.name + ".log")
-    deployment = Deployment(ServerFolder(folder), signer, mark, log)
+    return Deployment(ServerFolder(folder), signer, mark, log)
+
+
+@contextmanager
+def deployed_server(folder: Path, *options: str, gate: Sequence[str] = ()) -> Iterator[Deployment]:
+    """`fedrec-server init`, then SuperLink and gate, ready to answer.
+
+    Args:
+        folder: for the server.
+        options: of `fedrec-server init`.
+        gate: command that serves the gate in place of its unit's.
+    """
+    deployment = begun_server(folder, *options)
     try:
-        for unit in (SUPERLINK_UNIT, GATE_UNIT):
-            deployment.start_unit(folder / "systemd" / unit)
+        deployment.start_unit(folder / "systemd" / SUPERLINK_UNIT)
+        command, environment = read_unit(folder / "systemd" / GATE_UNIT)
+        deployment.start(gate or command, **environment)
         wait_until_healthy(deployment)
         yield deployment
     finally:
-        left = end_marked_processes(mark)
+        left = end_marked_processes(deployment.mark)
         for process in deployment.started:
             process.wait(timeout=KILL_S)  # takes its exit status, so that no zombie stays
         assert not left, left

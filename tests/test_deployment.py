@@ -1,15 +1,19 @@
 """A federation as partners run it, from `init` to an installed adapter, by the real commands.
 
-TLS, a database and node keys on the server's side; at each of five sites a resident agent, a
-SuperNode and a policy that allows what a test needs by name. The trained adapter is the
-simulation's.
+TLS, a database and node keys on the server's side; at each of five sites data in a source of its
+own (`tests.operator_sites`), a resident agent, a SuperNode and a policy that allows what a test
+needs by name. The trained adapter is that of a simulation over the very tables that the sites
+refreshed: a pseudonym hangs on its site's key, the order of the users on the pseudonyms, and
+what is drawn on that order. Nothing of a user and no secret is found in what the deployment left
+outside the sites, and leaks that are planted there are (`tests.deployment_scan`).
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +34,13 @@ from common.config import (
 from common.progress import SilentListener
 from common.run_folder import RunFolder
 from simulations.engines import run_engine
-from simulations.partition import write_site_folders
 from simulations.synthetic import synthetic_dataset
 from tests.deployment import deployed_server, fedrec_server, fedrec_site, joined_sites
+from tests.deployment_scan import PLANTED, Places, gather, scanner_of
+from tests.deployment_watch import check_seen
+from tests.leak_scan import LeakScan
+from tests.operator_sites import OperatorSites, laboratory_of, make_operator_sites
+from tests.postgres_server import running_postgres
 from tests.resident_agents import make_real
 
 pytestmark = [
@@ -40,6 +48,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(3600),
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:No path_separator found:DeprecationWarning"),  # Flower's
     pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning"),
 ]
 
@@ -52,7 +61,7 @@ code_signers = ["{signer}"]
 [peers]
 {pins}"""
 
-SiteFolders = Callable[[RunConfig, Path], Sequence[Path]]
+RECORDING_GATE = Path(__file__).with_name("recording_gate.py")
 
 
 def make_config(folder: Path) -> RunConfig:
@@ -64,11 +73,6 @@ def make_config(folder: Path) -> RunConfig:
         evaluation=EvaluationConfig(every=0, metrics="none", companions="", lab=False),
         engine=EngineConfig(threads=1, training="site_by_site"),
     )
-
-
-def partitioned_sites(config: RunConfig, folder: Path) -> Sequence[Path]:
-    """Site folders as `fedrec data partition` makes them; another test may bring its own."""
-    return write_site_folders(synthetic_dataset(), config.data, folder)
 
 
 @pytest.fixture
@@ -95,23 +99,33 @@ def assert_same_adapter(left: RunFolder, right: RunFolder) -> None:
         np.testing.assert_array_equal(other[name], array, err_msg=name)
 
 
-@pytest.mark.parametrize("make_sites", [partitioned_sites])
-def test_five_sites_join_train_and_get_what_the_simulation_gives(
-    tmp_path: Path, short_folder: Path, make_sites: SiteFolders
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[OperatorSites]:
+    """The sites, while the database of the first one runs."""
+    config = make_config(tmp_path / "lab").data
+    with running_postgres() as postgres:
+        yield make_operator_sites(synthetic_dataset(), config, tmp_path, postgres)
+
+
+def test_five_sites_train_what_the_simulation_does_and_leak_nothing(
+    tmp_path: Path, short_folder: Path, made: OperatorSites
 ) -> None:
-    config = make_config(tmp_path / "lab")
-    partitioned_sites(config, tmp_path / "lab")
+    config, sites = make_config(laboratory_of(made.folders, tmp_path / "lab")), made.folders
     simulated = RunFolder.create(tmp_path / "simulated")
     run_engine(config, simulated, SilentListener())
 
     scenario = str(write_run_config(tmp_path / "scenario.toml", config))
-    sites = make_sites(config, tmp_path / "real")
+    wire, folder = tmp_path / "wire", tmp_path / "server"
     with deployed_server(
-        tmp_path / "server", "--scenario", scenario, "--sites", str(SITES)
+        *(folder, "--scenario", scenario, "--sites", str(SITES)),
+        gate=(sys.executable, "-P", str(RECORDING_GATE), str(folder), str(wire)),
     ) as deployment:
         pin_peers(sites, deployment.signer)
         with joined_sites(deployment, sites, short_folder, "--scenario", scenario):
             said = deployment.run()
+            figures = [short_folder / site.name / "a.prom" for site in sites]
+            check_seen(deployment, [site.name for site in sites], ROUNDS, figures, said)
+            seen = {f"figures of {path.parent.name}": path.read_text() for path in figures}
         deployed = RunFolder.open(deployment.the_run())
 
     rounds = deployed.read_rounds()
@@ -133,3 +147,23 @@ def test_five_sites_join_train_and_get_what_the_simulation_gives(
     for name, array in simulated.read_adapter()[0].items():
         np.testing.assert_array_equal(found.adapter[name], array, err_msg=name)
     assert len(found.item_prior)
+
+    texts = {"flwr run": said, "processes": deployment.log.read_text(), **seen}
+    places = gather(
+        *(tmp_path / "searched", deployment.server, made, texts), wire, export, short_folder
+    )
+    assert_nothing_leaked(places, made, scanner_of(made, deployment.server))
+
+
+def assert_nothing_leaked(places: Places, made: OperatorSites, scanner: LeakScan) -> None:
+    """No canary is anywhere; and where one is planted, it is found."""
+    assert {"push-object", "pull-object", "get-fab"} <= {
+        path.name.partition("-")[2] for path in places.wire.iterdir()
+    }
+    for name, place in places._asdict().items():
+        assert any(place.iterdir()), name
+        assert scanner.scan(place) == [], name
+    for name, (plant, canary) in PLANTED.items():
+        plant(places, made)
+        place = places._asdict()[name.partition(",")[0]]
+        assert canary in {found.canary for found in scanner.scan(place)}, name

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.bundle_hash import BundleSignature
 from common.errors import MessageError
+from common.one_line import one_line
 
 MAGIC = b"FdR1"
 REQUEST, ANSWER, FAULT = 1, 2, 3
@@ -108,7 +109,7 @@ def encode_answer(content: RecordDict) -> bytes:
 
 def encode_fault(line: str) -> bytes:
     """The frame that says in one line why there is no answer."""
-    return frame(FAULT, " ".join(line.split())[:500].encode("utf-8", "replace"), b"")
+    return frame(FAULT, one_line(line).encode("utf-8"), b"")
 
 
 def frame(kind: int, head: bytes, body: bytes) -> bytes:

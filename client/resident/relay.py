@@ -6,6 +6,7 @@ decides nothing and is trusted with nothing; the agent checks all that it says.
 
 from __future__ import annotations
 
+import logging
 import socket
 from contextlib import suppress
 
@@ -21,10 +22,14 @@ from client.resident.protocol import (
 )
 from common.bundle_hash import bundle_root, bundle_sha256, bundle_signatures
 from common.errors import FedrecError, MessageError, SiteAgentError
+from common.logs import configure_flower_log
 
 AGENT_SOCKET = "agent-socket"
 CONNECT_S = 10.0
 DEFAULT_ANSWER_S = 3600.0
+
+logger = logging.getLogger("flwr.fedrec")
+"""A child of Flower's logger, whose handlers carry its lines."""
 
 
 def relay(
@@ -39,9 +44,16 @@ def relay(
         content: the message's content.
         run_config: the run's configuration as Flower carries it.
     """
+    told = {"message_type": message_type, "server_round": group}
     try:
-        return ask_agent(path, message_type, group, content, run_config)
+        configure_flower_log()
+        answer = ask_agent(path, message_type, group, content, run_config)
+        logger.info("%a in group %a: the site agent answered", *told.values(), extra=told)
+        return answer
     except FedrecError as fault:
+        code = type(fault).__name__
+        about = {**told, "code": code}
+        logger.warning("%a in group %a: %s: %s", *told.values(), code, fault, extra=about)
         from client.refusal_reply import refusal_reply  # only here: it brings torch along
 
         return refusal_reply(group, "", fault, str(fault))

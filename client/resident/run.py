@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from socket import socket as Socket
 from typing import TYPE_CHECKING
 
+from client.resident.heartbeat import Heartbeat, figures_file
 from client.resident.peer_credentials import allowed_uids
 from client.resident.server import AgentServer
 from client.resident.signals import EndOnSignals
+from client.resident.site_metrics import SiteMetrics
 from client.resident.socket_file import default_socket, listening_socket, only_agent
 from common.config import RunConfig
+from common.logs import configure_log
 from common.site_folder import MANIFEST_FILE, SiteManifest, read_manifest
+from common.state_folder import state_folder
 
 if TYPE_CHECKING:
     from client.resident.site import ResidentSite
@@ -43,10 +46,9 @@ def run_site(
     Raises:
         FedrecError: the site cannot be served, or is served already.
     """
-    line = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, format=line, force=True)  # libraries set it up too
-    for ours in ("client", logger.name):
-        logging.getLogger(ours).setLevel(logging.INFO)
+    # Where its ledger is anchored is the operator's alone, too.
+    hidden = {folder: "SITE", state_folder() / "anchors": "ANCHORS"}
+    configure_log("client", logger.name, hidden=hidden)
     folder = folder.resolve()
     # Before any file is made in what may be no site.
     name = read_manifest(folder / MANIFEST_FILE, SiteManifest).site
@@ -55,19 +57,35 @@ def run_site(
         only_agent(folder / SITE_LOCK, f"site {folder}"),
         listening_socket(path, group) as listener,  # who connects early waits
     ):
-        signals.socket = path
-        _serve(folder, path, config, listener)
+        signals.socket, signals.figures = path, figures_file(path)
+        metrics = SiteMetrics(name)
+        heartbeat = Heartbeat(signals.figures, metrics)
+        with heartbeat.beating():
+            _serve(folder, path, config, listener, heartbeat, metrics)
 
 
-def _serve(folder: Path, path: Path, config: RunConfig, listener: Socket) -> None:
+def _serve(
+    folder: Path,
+    path: Path,
+    config: RunConfig,
+    listener: Socket,
+    heartbeat: Heartbeat,
+    metrics: SiteMetrics,
+) -> None:
+    from client.resident.ledger_look import LedgerLook
     from client.resident.site import ResidentSite  # a refusal must not wait for torch
 
-    site = ResidentSite(folder)
-    allowed = allowed_uids(site.policy.relay_users)
+    site = ResidentSite(folder, metrics.answered)
+    policy, refreshed = site.policy, (folder / MANIFEST_FILE).stat().st_mtime
+    metrics.declared(site.data.declared_units, policy, refreshed)
+    allowed = allowed_uids(policy.relay_users)
     proven = _prove(site, config)
+    metrics.tested("passed" if config.is_private else "not_needed")
     logger.info("%s", _greeting(site, path, proven))
     _warn_if_alone(site)
-    AgentServer(listener, site.answer, allowed).serve()
+    server = AgentServer(listener, site.answer, allowed)
+    heartbeat.serve(LedgerLook(site.ledger, policy).tell)
+    server.serve()
 
 
 def _prove(site: ResidentSite, config: RunConfig) -> str:

@@ -26,20 +26,22 @@ class EndOnSignals:
 
     Attributes:
         socket: the socket file that goes with the process, once it is this process's own.
+        figures: the file of the agent's figures, which goes with it, too.
     """
 
     def __init__(self) -> None:
         """Blocks the signals in this thread, and so in all that are started later."""
         self.socket: Path | None = None
+        self.figures: Path | None = None
         signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def _wait(self) -> None:
         number = signal.sigwait(_NUMBERS)
         logger.info("%s: the agent ends; the ledger is whole", signal.Signals(number).name)
-        if self.socket is not None:
+        for left in filter(None, (self.socket, self.figures)):
             with suppress(OSError):  # the next agent replaces it
-                self.socket.unlink()
+                left.unlink()
         os._exit(0)
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,15 +38,22 @@ logger = logging.getLogger(__name__)
 class ResidentSite:
     """Answers requests for the site in one folder; see the module's docstring."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, heard: Callable[[str, str], None] = lambda message, code: None
+    ) -> None:
         """Reads the site's data and policy, and opens its ledger.
 
         Without a ``policy.toml`` the strict default holds, also for a simulated site: the
         lab's policy would follow the coordinator's settings.
 
+        Args:
+            folder: the site's.
+            heard: told of every answer: the message's type, and a refusal's code, else "".
+
         Raises:
             FedrecError: data, policy or ledger cannot be used.
         """
+        self._heard = heard
         self.data = load_site(folder)
         self.policy = policy_of(folder, RunConfig(), is_simulated=False)
         self.ledger = ledger_of(folder, self.data, self.policy).open()
@@ -53,12 +61,13 @@ class ResidentSite:
 
     def answer(self, request: Request) -> bytes:
         """The frame that answers `request`; every fault becomes a refusal."""
-        head, started = request.head, time.monotonic()
+        head, started, run = request.head, time.monotonic(), ""
         try:
             content = content_from_bytes(request.body)
         except MessageError as fault:
             reply = refusal_reply(head.group, self.data.site, fault, str(fault))
         else:
+            run = _key(request, content)[0]
             reply = answer_by(
                 lambda: self._find_agent(request, content),
                 head.message_type,
@@ -66,10 +75,15 @@ class ResidentSite:
                 content,
                 site=self.data.site,
             )
-        seconds = time.monotonic() - started
-        logger.info(
-            "%a in group %a: %s, %.1f s", head.message_type, head.group, _outcome(reply), seconds
-        )
+        # To the second: whoever asked, or sees the network, knows it no less finely.
+        seconds, code = round(time.monotonic() - started), _code(reply)
+        outcome, why = ("refused", f" ({code})") if code else ("answered", "")
+        told = {"message_type": head.message_type, "server_round": head.group}
+        about = {"run": run, "site": self.data.site, "outcome": outcome, "seconds": seconds}
+        line = "%a in group %a: %s%s, %d s"
+        extra = {**told, **about} | ({"code": code} if code else {})
+        logger.info(line, *told.values(), outcome, why, seconds, extra=extra)
+        self._heard(head.message_type, code)
         return encode_answer(reply)
 
     def _find_agent(self, request: Request, content: RecordDict) -> tuple[SiteAgent, RunConfig]:
@@ -80,6 +94,7 @@ class ResidentSite:
             data = config.data.model_copy(update={"sites_folder": ""})
             config = config.model_copy(update={"data": data})
             check_weights_name(config.model.weights, self.policy)
+            self._check_weights(config.model.weights)
         except Refusal as refusal:
             self.ledger.record_refusal(_key(request, content), refusal)
             raise
@@ -89,6 +104,11 @@ class ResidentSite:
         stated = request.head.code_sha256
         signers = verified_signers(stated, request.head.signatures) if stated else ()
         self.policy.check_code(stated, signers)
+
+    def _check_weights(self, name: str) -> None:
+        """Before anything is read of weights, or asked of a hub, that the policy does not list."""
+        if self.policy.base_weights_sha256 is not None:
+            self.policy.check_base_weights(resolve_base_weights(name).sha256)
 
     def _new_agent(self, config: RunConfig) -> SiteAgent:
         return SiteAgent(self.data, config, self.policy, self.ledger)
@@ -132,7 +152,6 @@ def _key(request: Request, content: RecordDict) -> tuple[str, int, str]:
     return name, server_round, request.head.message_type
 
 
-def _outcome(reply: RecordDict) -> str:
-    if not is_refusal(reply):
-        return "answered"
-    return f"refused ({reply.config_records['meta']['code']!s})"
+def _code(reply: RecordDict) -> str:
+    """The code of a refusal; empty where the reply is none."""
+    return str(reply.config_records["meta"]["code"]) if is_refusal(reply) else ""

@@ -246,7 +246,7 @@ def test_a_ledger_of_one_unit_is_never_charged_for_the_other(
     assert len(agent.ledger.history()) == 1
     plan = ReleasePlan("r", 3, "update", None, 1.0, 1.0)
     with pytest.raises(PolicyRefusal, match=f"cannot be charged per {then}"):
-        charge_release(agent.ledger, plan, initial_adapter(other), other, "site-0000")
+        charge_release(agent.ledger, plan, initial_adapter(other), other, "site-0000", agent.policy)
 
 
 def test_a_real_site_allows_only_users_unless_its_policy_says_so(

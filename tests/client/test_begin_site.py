@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import configparser
+import grp
+import secrets
 import shutil
+import stat
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from client import cli
+from client.connection import read_connection
 from client.policy import SitePolicy
 from client.policy_file import read_policy
+from client.resident.socket_file import default_socket
 from client.site_data import load_site
 from client.source.settings_file import parse_source, read_source
 from common.errors import ConfigError
+from server.certificates import make_authority
+from tests.deployment import read_unit
 from tests.own_process import Command, in_own_process
 from tests.resident_agents import NO_MODEL, resident_agent
 from tests.site_sources import CANARY, CSV_SOURCE, csv_site
+from tests.system_users import removed_afterwards
 
 TINY = (
     "--set=model.head_dim=4", "--set=model.lora_layers=1", "--set=model.lora_rank=2",
@@ -88,7 +96,15 @@ def test_units_have_real_paths_and_keep_their_hardening(
         parser = configparser.ConfigParser(strict=False, interpolation=None)
         parser.read(path)
         units[path.name] = parser
-    assert set(units) == {"fedrec-site.service", "fedrec-refresh.service", "fedrec-refresh.timer"}
+    assert set(units) == {
+        "fedrec-site.service",
+        "fedrec-refresh.service",
+        "fedrec-refresh.timer",
+        "fedrec-monitor.service",
+    }
+    monitor = units["fedrec-monitor.service"]["Service"]  # sees the agent's figures alone
+    assert (monitor["InaccessiblePaths"], monitor["IPAddressDeny"]) == (str(site), "any")
+    assert "--figures /run/fedrec/north.prom" in monitor["ExecStart"]
     for name in ("fedrec-site.service", "fedrec-refresh.service"):
         service = units[name]["Service"]
         assert service["User"] == "agent"
@@ -150,3 +166,95 @@ def test_init_check_run(tmp_path: Path, fedrec_site: Command) -> None:
     assert "interactions: its file does not exist" in err
     assert CANARY not in err
     shutil.rmtree(site)
+
+
+def test_one_init_also_connects(tmp_path: Path, fedrec_site: Command) -> None:
+    site, ca = tmp_path / "site", tmp_path / "ca.crt"
+    ca.write_bytes(make_authority("fedrec").certificate_pem())
+    signer = "ab" * 32
+    code, out, err = fedrec_site(
+        *("init", "--site", site, "--name", "north", "--superlink", "fedrec.example.org:9092"),
+        *("--ca", ca, "--signer", signer),
+    )
+    assert code == 0, err
+    assert str(site / "node" / "node.pub") in out
+    assert (site / "node" / "node.pub").read_text().startswith("ecdsa-sha2-nistp384 ")
+    connection = read_connection(site)
+    assert connection is not None
+    assert connection.superlink == "fedrec.example.org:9092"
+    command, _ = read_unit(site / "systemd" / "fedrec-supernode.service")
+    assert command[command.index("--superlink") + 1] == "fedrec.example.org:9092"
+    assert command[-1] == 'agent-socket="/run/fedrec/north.sock"'
+    assert f'agent-socket="{default_socket("north")}"' in out  # by hand
+    assert "Inaccessible" not in (site / "systemd" / "fedrec-supernode.service").read_text()
+    assert read_policy(site / "policy.toml").code_signers == {signer}
+
+
+def test_nothing_is_made_where_an_option_of_the_connection_is_wrong(
+    tmp_path: Path, fedrec_site: Command
+) -> None:
+    site, ca = tmp_path / "site", tmp_path / "ca.crt"
+    ca.write_bytes(make_authority("fedrec").certificate_pem())
+    begin = ("init", "--site", site, "--name", "north")
+    code, _, err = fedrec_site(*begin, "--superlink", "nowhere", "--ca", ca, "--signer", "abc")
+    assert code == 2
+    assert "--superlink 'nowhere' is no host:port" in err
+    assert "--signer must be 64 hexadecimal digits" in err
+    code, _, err = fedrec_site(*begin, "--ca", ca)
+    assert code == 2
+    assert "--superlink and --ca go together" in err
+    ca.write_text("no certificate")
+    code, _, err = fedrec_site(*begin, "--superlink", "h:1", "--ca", ca)
+    assert code == 2
+    assert "holds no PEM certificate" in err
+    assert not site.exists()
+
+
+def test_units_of_another_site_are_not_taken_over(tmp_path: Path, fedrec_site: Command) -> None:
+    units = tmp_path / "units"
+    assert fedrec_site("init", "--site", tmp_path / "a", "--name", "a", "--out", units)[0] == 0
+    code, _, err = fedrec_site("init", "--site", tmp_path / "b", "--name", "b", "--out", units)
+    assert code == 2
+    assert "fedrec-site.service is there already, of another installation" in err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.root
+def test_root_s_one_command_makes_users_and_gives_them_their_folders(
+    tmp_path: Path, fedrec_site: Command
+) -> None:
+    mark = secrets.token_hex(4)
+    agent, relay = f"frd-a-{mark}", f"frd-r-{mark}"
+    site, node, ca = tmp_path / "site", tmp_path / "node", tmp_path / "ca.crt"
+    ca.write_bytes(make_authority("fedrec").certificate_pem())
+    with removed_afterwards(agent, relay):
+        code, out, err = fedrec_site(
+            *("init", "--site", site, "--name", "north", "--system", "--out", tmp_path / "units"),
+            *("--user", agent, "--relay-user", relay, "--node-folder", node),
+            *("--superlink", "h:1", "--ca", ca),
+        )
+        assert code == 0, err
+        assert f"sudo -u {agent} fedrec-site check --site {site}" in out
+        assert "systemctl enable --now fedrec-site.service fedrec-supernode.service" in out
+        assert {path.owner() for path in [site, *site.rglob("*")]} == {agent}
+        assert {path.owner() for path in [node, *node.rglob("*")]} == {relay}
+        assert stat.S_IMODE((node / "node.key").stat().st_mode) == 0o600
+        assert agent in grp.getgrnam(relay).gr_mem
+        assert stat.S_IMODE(Path(f"/var/lib/{agent}").stat().st_mode) == 0o700
+        policy = read_policy(site / "policy.toml")
+        assert policy.relay_users == {relay}
+        assert policy.anchor == f"/var/lib/{agent}/anchors/north.jsonl"
+        unit = (tmp_path / "units" / "fedrec-supernode.service").read_text()
+        assert f"User={relay}\n" in unit
+        assert "/run/fedrec/north.sock" in unit
+        assert f"InaccessiblePaths={site}\n" in unit
+
+
+def test_only_root_can_make_users(
+    tmp_path: Path, fedrec_site: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    code, _, err = fedrec_site("init", "--site", tmp_path / "s", "--name", "n", "--system")
+    assert code == 2
+    assert "--system needs root; run this one command with sudo" in err
+    assert not (tmp_path / "s").exists()

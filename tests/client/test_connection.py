@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from flwr.cli.supernode.register import try_load_public_key
 from flwr.supernode.cli.flower_supernode import (
     _parse_args_run_supernode,
@@ -14,7 +17,7 @@ from flwr.supernode.cli.flower_supernode import (
 )
 
 from client.cli import main
-from client.connection import load_node_key, read_connection, supernode_command
+from client.connection import load_node_key, read_connection, supernode_command, supernode_unit
 from common.errors import ConfigError
 from common.site_folder import MANIFEST_FILE, SiteManifest, write_manifest
 from server.certificates import make_authority
@@ -62,7 +65,11 @@ def test_connect_makes_what_flower_reads(fedrec_site: Command, site: Path) -> No
     assert pem == read_node_key(node / "node.pub")
     assert SiteKeys(node).site_of(pem) == "node"
     unit = (node / "fedrec-supernode.service").read_text()
-    assert f"InaccessiblePaths={site}" in unit
+    assert "InaccessiblePaths" not in unit  # its own key lies there
+    apart = supernode_unit(
+        connection.model_copy(update={"node_key": "/etc/fedrec/node/node.key"}), Path("s"), site
+    )
+    assert f"InaccessiblePaths={site}" in apart
     assert "FLWR_TELEMETRY_ENABLED=0" in unit
 
 
@@ -71,7 +78,7 @@ def test_connect_never_overwrites(fedrec_site: Command, site: Path) -> None:
     before = (site / "node" / "node.key").read_bytes()
     code, out, err = fedrec_site(*options(site), "--json")
     assert (code, out) == (2, "")
-    assert "connect never overwrites" in err
+    assert "is never overwritten; remove it" in err
     assert (site / "node" / "node.key").read_bytes() == before
 
 
@@ -122,3 +129,50 @@ def test_a_broken_connection_file_names_its_faults(site: Path) -> None:
     (site / "connection.toml").write_text("=")
     with pytest.raises(ConfigError, match="not valid TOML"):
         read_connection(site)
+
+
+def test_a_node_s_key_is_renewed_in_place(fedrec_site: Command, site: Path) -> None:
+    code, _, err = fedrec_site("connect", "--site", site, "--renew")
+    assert code == 2
+    assert "not connected yet; leave --renew out" in err
+    assert fedrec_site(*options(site))[0] == 0
+    node = site / "node"
+    before, key = read_connection(site), (node / "node.key").read_bytes()
+    code, out, _ = fedrec_site("connect", "--site", site, "--renew")
+    assert code == 0
+    assert (node / "node.pub").read_text().strip() in out
+    assert "add-site north node.pub --replace" in out
+    assert (node / "node.key").read_bytes() != key
+    assert stat.S_IMODE((node / "node.key").stat().st_mode) == 0o600
+    assert read_connection(site) == before
+    public = load_node_key(before).public_key() if before else None
+    assert public is not None
+    pem, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    assert public.public_bytes(pem, form) == read_node_key(node / "node.pub")
+
+    (site.parent / "ca.crt").write_bytes(make_authority("new").certificate_pem())
+    code, out, _ = fedrec_site(*options(site, "other.example.org:1"), "--renew")
+    assert code == 0
+    found = read_connection(site)
+    assert found is not None
+    assert (found.host, (node / "ca.crt").read_bytes()) == (
+        "other.example.org",
+        (site.parent / "ca.crt").read_bytes(),
+    )
+    code, _, err = fedrec_site("connect", "--site", site, "--renew", "--superlink", "nowhere")
+    assert code == 2
+    assert "is no host:port" in err
+
+
+@pytest.mark.root
+def test_root_works_in_no_service_s_folder(fedrec_site: Command, site: Path) -> None:
+    os.chown(site, pwd.getpwnam("nobody").pw_uid, -1)
+    for command in (("identity",), ("refresh",), ("check",), ("ledger", "show"), ("run",)):
+        code, out, err = fedrec_site(*command, "--site", site)
+        assert (code, out) == (2, "")
+        assert "is user nobody's, who could not read what root writes there" in err
+        assert "sudo -u nobody" in err
+    assert [path.name for path in site.iterdir()] == [MANIFEST_FILE]
+    code, _, err = fedrec_site(*options(site))  # connect keeps the owner
+    assert code == 0, err
+    assert {path.owner() for path in site.rglob("*")} == {"nobody"}

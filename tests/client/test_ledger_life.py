@@ -100,7 +100,7 @@ class SiteLife(RuleBasedStateMachine):
 
     def charged(self, ledger: Ledger, plan: ReleasePlan) -> tuple[Any, ReleaseRecord]:
         noise = np.random.default_rng().normal(size=3).astype(np.float32)
-        tensors, record = charge_release(ledger, plan, {"w": noise}, CONFIG, "north")
+        tensors, record = charge_release(ledger, plan, {"w": noise}, CONFIG, "north", self.policy)
         assert record.payload_sha256 == adapter_sha256(tensors)
         return tensors, record
 

@@ -164,7 +164,8 @@ def test_the_log_listener_tells_rounds_and_sites(caplog: pytest.LogCaptureFixtur
             {"site": "site-0000", "status": "ok", "reason": None},
             {"site": "site-0001", "status": "refused", "reason": "BudgetRefusal: 8.2 of 8"},
         ]
-        listener.round_finished({"server_round": 1, "seconds": 1.5, "sites": sites})
+        record = {"run": "r", "server_round": 1, "seconds": 1.5, "sites": sites}
+        listener.round_finished(record)
     assert [record.getMessage() for record in caplog.records] == [
         "run of 4 rounds starts",
         "hello",

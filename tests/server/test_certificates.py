@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.errors import CertificateError
 from server.certificates import Credentials, check_chain, check_host, issue, make_authority
+from server.site_keys import read_node_key
 
 
 def written(folder: Path, made: Credentials, name: str) -> tuple[Path, Path]:
@@ -86,3 +90,14 @@ def test_what_is_no_pair_or_no_pem_is_one_line(tmp_path: Path) -> None:
 def test_what_is_no_host_is_one_line(host: str) -> None:
     with pytest.raises(CertificateError, match="neither a DNS name nor an IP address"):
         check_host(host)
+
+
+def test_a_node_key_with_a_compressed_point_is_refused_in_one_line(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP384R1()).public_key()
+    openssh = serialization.Encoding.OpenSSH
+    kind, content = key.public_bytes(openssh, serialization.PublicFormat.OpenSSH).split()[:2]
+    blob = base64.b64decode(content).replace(b"\x00\x00\x00\x61\x04", b"\x00\x00\x00\x61\x02")
+    path = tmp_path / "node.pub"
+    path.write_bytes(kind + b" " + base64.b64encode(blob) + b"\n")
+    with pytest.raises(CertificateError, match="holds no public EC key"):
+        read_node_key(path)

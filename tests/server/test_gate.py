@@ -118,3 +118,42 @@ def test_a_superlink_that_is_away_is_told_as_such(keys: Path) -> None:
     nobody = httpx.AsyncHTTPTransport()  # no such host
     answer = ask(keys, nobody, "POST", "/v1/fleet/pull-messages", headers=header)
     assert answer.status_code == 503  # which a SuperNode tries again
+
+
+def test_a_signed_time_is_passed_on_once_unless_the_superlink_refused_it(keys: Path) -> None:
+    content, header = new_key()
+    (keys / "north.pub").write_bytes(content)
+    reached, path = [], "/v1/fleet/pull-messages"
+
+    async def superlink(request: Request) -> Response:
+        reached.append(request.headers["flwr-timestamp"])
+        status = 401 if request.headers["flwr-timestamp"] == "forged" else 200
+        return PlainTextResponse("x", status_code=status)
+
+    app = Starlette(routes=[Route("/{path:path}", superlink, methods=["POST"])])
+
+    async def run() -> list[httpx.Response]:
+        upstream = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://s")
+        gate = httpx.ASGITransport(Starlette(routes=gate_routes(upstream, SiteKeys(keys), LIMIT)))
+        async with upstream, httpx.AsyncClient(transport=gate, base_url="http://gate") as client:
+            return [
+                await client.post(path, headers={**header, "flwr-timestamp": each})
+                for each in ("one", "one", "two", "forged", "forged")
+            ]
+
+    answers = asyncio.run(run())
+    assert [each.status_code for each in answers] == [200, 503, 200, 401, 401]
+    said = "the request of site north was made before; a node signs each one anew"
+    assert answers[1].json()["detail"] == said
+    assert reached == ["one", "two", "forged", "forged"]
+
+
+def test_a_header_that_is_no_text_and_a_call_that_is_no_name_harm_nobody(keys: Path) -> None:
+    content, header = new_key()
+    (keys / "north.pub").write_bytes(content)
+    upstream = httpx.ASGITransport(SUPERLINK)
+    odd = [*header.items(), (b"x-odd", b"\xff\xe9")]
+    assert ask(keys, upstream, "POST", "/v1/fleet/pull-messages", headers=odd).status_code == 200
+    for call in ("..", "%2e%2e", "a%0d%0ab", "a%3fb", "A", "x" * 65):
+        answer = ask(keys, upstream, "POST", f"/v1/fleet/{call}", headers=header)
+        assert answer.status_code == 404, call

@@ -126,6 +126,18 @@ def killed_at_start(path: Path, points: KillPoints, **changed: Any) -> KilledRun
     return run
 
 
+def test_what_a_killed_server_had_half_written_is_removed(
+    tmp_path: Path, points: KillPoints
+) -> None:
+    run = killed_at_start(tmp_path / "run", points)
+    halves = [run.path / ".rounds.jsonl.0a1b.tmp", run.path / "checkpoint" / ".c.0a1b.tmp"]
+    for half in halves:
+        half.write_bytes(b"half")
+    RunRecords.resume(run.path, run.config)
+    assert not any(half.exists() for half in halves)
+    assert RunFolder(run.path).checkpoint_file.exists()
+
+
 def test_another_configuration_is_refused_with_the_keys_that_differ(
     tmp_path: Path, points: KillPoints
 ) -> None:

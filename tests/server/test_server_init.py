@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import stat
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from server.deployment_files import GATE_UNIT, SUPERLINK_UNIT
 from tests.deployment import read_unit
 from tests.own_process import Command, in_own_process
 from tests.server.test_certificates import written
+from tests.system_users import removed_afterwards
 
 
 @pytest.fixture
@@ -113,6 +115,11 @@ def test_a_renewed_certificate_is_of_the_same_authority(server: Command, tmp_pat
     assert (tls / "ca.crt").read_bytes() == ca
     assert stat.S_IMODE((tls / "server.key").stat().st_mode) == 0o600
     check_chain(tls / "server.crt", tls / "server.key", tls / "ca.crt", "localhost")
+    code, out, _ = server("renew", folder, "--new-authority")
+    assert code == 0
+    assert "give every site the new" in out
+    assert (tls / "ca.crt").read_bytes() != ca
+    check_chain(tls / "server.crt", tls / "server.key", tls / "ca.crt", "localhost")
     (tls / "ca.key").unlink()
     code, _, err = server("renew", folder)
     assert code == 2
@@ -158,3 +165,29 @@ def test_resume_names_what_is_wrong(server: Command, tmp_path: Path) -> None:
     code, _, err = server("resume", tmp_path / "run", "--folder", tmp_path / "other")
     assert code == 2
     assert "fedrec-server init" in err
+
+
+@pytest.mark.root
+def test_root_s_one_command_makes_the_user_and_installs_the_units(
+    server: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units, folder = tmp_path / "units", tmp_path / "server"
+    units.mkdir()
+    user = f"frd-s-{secrets.token_hex(4)}"
+    monkeypatch.setattr("server.server_init.UNIT_FOLDER", units)
+    monkeypatch.setattr("server.server_init.SERVER_USER", user)
+    monkeypatch.setattr("server.deployment_files.SERVER_USER", user)
+    with removed_afterwards(user):
+        code, out, err = server("init", folder, "--host", "h", "--system")
+        assert code == 0, err
+        assert {path.owner() for path in [folder, *folder.rglob("*")]} == {user}
+        assert {path.name for path in units.iterdir()} == {
+            path.name for path in (folder / "systemd").iterdir()
+        }
+        assert f"sudo -u {user} fedrec-server add-site" in out
+        assert out == (folder / "START.md").read_text()
+        assert "cp " not in out
+        code, _, err = server("init", tmp_path / "second", "--host", "h", "--system")
+        assert code == 2
+        assert "is there already, of another installation" in err
+        assert not (tmp_path / "second").exists()

@@ -162,6 +162,24 @@ def test_weights_in_a_folder_are_refused_and_entered(
     assert entered(site) == [("run", "refusal:query.popularity:PolicyRefusal")]
 
 
+def test_weights_that_the_policy_does_not_list_are_not_even_looked_for(
+    make_site: Callable[..., ResidentSite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*_: object) -> None:
+        raise RuntimeError("the hub was asked")
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", reached)
+    monkeypatch.setattr("transformers.BertConfig.from_pretrained", reached)
+    site = make_site(f'base_weights_sha256 = ["{GOOD}"]\n')
+    for name in ("somebody/else", MINILM):
+        reply = refused(ask(site, make_config(weights=name), "train"))
+        assert reply.code == "PolicyRefusal"
+        assert "base weights with SHA-256" in reply.reason
+        assert "are not allowed at this site" in reply.reason
+    assert entered(site) == [("run", "refusal:train:PolicyRefusal")]
+    assert site.ledger.history() == ()
+
+
 def test_a_path_gets_one_answer_whether_it_is_there_or_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from client.durability import Durability
 from client.ledger import Ledger
 from client.ledger_export import export_file
+from client.policy import simulated_policy
 from client.release import ReleasePlan, charge_release
 from common.adapters import Adapter, adapter_sha256
 from common.config import RunConfig
@@ -76,7 +77,9 @@ def site_releases(folder: RunFolder, sites: Path, config: RunConfig, changes: Ch
             if plan.event is not None:
                 ledger.enforce(plan.event, charged.privacy.target_delta, 1e9)
             update = adapter_of_round(number, server_round)
-            _, record = charge_release(ledger, plan, update, charged, name)
+            _, record = charge_release(
+                ledger, plan, update, charged, name, simulated_policy(charged)
+            )
             folder.append_release(record.model_dump(mode="json"))
             rows.append({"site": name, "status": "ok", "reason": None, "bytes_up": record.bytes,
                          "epsilon_prv": record.epsilon_prv})  # fmt: skip

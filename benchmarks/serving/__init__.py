@@ -1,0 +1,1 @@
+"""The recommendation service of a site under load."""

@@ -1,0 +1,84 @@
+"""The items that a site offers: the federation's catalogue, then items newer than the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from common.errors import DataError, RequestFault
+from common.interactions import Catalogue, build_catalogue
+from common.table_readers import read_table
+
+TITLE_LENGTH = 80
+
+
+@dataclass(frozen=True, eq=False)
+class OfferedItems:
+    """V items with their texts; the first are the federation's, in its order.
+
+    Attributes:
+        catalogue: the federation's.
+        new: items that the run did not know, or None.
+    """
+
+    catalogue: Catalogue
+    new: Catalogue | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a new item with the id of an old one."""
+        if self.new is not None:
+            both = sorted(set(self.new.item_ids) & set(self.catalogue.item_ids))
+            if both:
+                raise DataError(
+                    f"new item {both[0]!r} is in the federation's catalogue already; "
+                    "leave it out of the new items"
+                )
+
+    @cached_property
+    def item_ids(self) -> tuple[str, ...]:
+        """V ids."""
+        return self.catalogue.item_ids + (() if self.new is None else self.new.item_ids)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def index_of(self, item_id: str) -> int:
+        """An item's place.
+
+        Raises:
+            RequestFault: there is no such item.
+        """
+        place = self.places.get(item_id)
+        if place is None:
+            raise RequestFault(
+                "unknown", f"item {item_id[:100]!r} is not offered here; use ids of the catalogue"
+            )
+        return place
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Places by id."""
+        return {item_id: place for place, item_id in enumerate(self.item_ids)}
+
+    def title(self, place: int) -> str:
+        """An item's text, cut to a line."""
+        known = len(self.catalogue)
+        old = place < known or self.new is None
+        text = self.catalogue.texts[place] if old else self._new_texts[place - known]
+        line = " ".join(text.split())
+        return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+
+    @property
+    def _new_texts(self) -> Sequence[str]:
+        return () if self.new is None else self.new.texts
+
+
+def read_new_items(path: Path | None) -> Catalogue | None:
+    """Items with ``item_id`` and ``text`` from a table file (`common.table_readers`).
+
+    Raises:
+        DataError: the file is missing or damaged, or an item has no text.
+    """
+    return None if path is None else build_catalogue(read_table(path))

@@ -1,0 +1,67 @@
+"""The choice of a list among scored candidates.
+
+A policy sees candidates and their scores and nothing else of the user. What it returns says
+with which probability each place went to its item, which whoever learns from the lists needs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from common.interactions import Float32Array, Int64Array
+
+
+class Candidates(NamedTuple):
+    """What may be offered to one user.
+
+    Attributes:
+        items: int64 ``[C]``, places of items, rising.
+        scores: float32 ``[C]``, finite.
+    """
+
+    items: Int64Array
+    scores: Float32Array
+
+
+class Chosen(NamedTuple):
+    """A list.
+
+    Attributes:
+        rows: int64 ``[n]``, rows of the candidates, best place first; n ≤ k.
+        propensities: float64 ``[n]``.
+    """
+
+    rows: Int64Array
+    propensities: npt.NDArray[np.float64]
+
+
+class ListPolicy(Protocol):
+    """Chooses; thread-safe.
+
+    Attributes:
+        name: as answers and logs have it.
+    """
+
+    name: str
+
+    def choose(self, candidates: Candidates, k: int) -> Chosen:
+        """A list of the k items that this user is to see, or of all candidates if fewer."""
+
+
+class Greedy:
+    """The k best scores; of equal ones the item that stands first in the catalogue."""
+
+    name = "greedy"
+
+    def choose(self, candidates: Candidates, k: int) -> Chosen:
+        """Certain of every place."""
+        scores = candidates.scores
+        rows = np.arange(len(scores))
+        if k < len(rows):  # all that could stand in the list, ties of its last place among them
+            bound = np.partition(scores, len(scores) - k)[len(scores) - k]
+            rows = np.flatnonzero(scores >= bound)
+        best = rows[np.argsort(-scores[rows], kind="stable")][:k]
+        return Chosen(best.astype(np.int64), np.ones(len(best)))

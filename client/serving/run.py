@@ -1,0 +1,103 @@
+"""``fedrec-site serve``: from a site's folder to a service, and an orderly end."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from contextlib import closing
+from pathlib import Path
+
+import torch
+
+from client.resident.socket_file import only_agent
+from client.serving.access import TlsFiles, own_token, read_token
+from client.serving.ending import EndInOrder
+from client.serving.feedback import FeedbackStore
+from client.serving.recommending import SiteRecommender, Visitor
+from client.serving.served import WhatToServe
+from client.serving.server import Limits, serving
+from client.serving.swapping import Swapper, stamp
+from common.atomic_files import file_errors
+from common.logs import configure_log
+
+SERVING_FOLDER = "serving"
+LOCK_FILE = "lock"
+
+logger = logging.getLogger("fedrec-site")
+
+
+def serve_site(
+    what: WhatToServe,
+    listen: str,
+    *,
+    tls: TlsFiles | None,
+    token_file: Path | None,
+    limits: Limits,
+    end: EndInOrder,
+) -> None:
+    """Serves recommendations until SIGTERM or SIGINT.
+
+    Args:
+        what: the site's folder, and what beside it.
+        listen: ``HOST:PORT`` or ``unix:PATH``.
+        tls: None: plain text, on this machine alone.
+        token_file: None: the site's own, made at the first start; not needed under mutual TLS.
+        limits: how much is taken on.
+        end: made before this module was imported.
+
+    Raises:
+        FedrecError: the site cannot be served, or is served already.
+    """
+    configure_log("client", logger.name)
+    torch.set_num_threads(1)  # a query is small; the requests beside it use the other cores
+    seen = stamp(what.site)
+    served = what.load()  # a folder that is no site must get no file
+    folder = what.site / SERVING_FOLDER
+    with file_errors("make", folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    with (
+        only_agent(folder / LOCK_FILE, f"site {what.site}"),
+        closing(FeedbackStore(folder)) as feedback,
+    ):
+        recommender = SiteRecommender(served, feedback)
+        recommender.recommend(Visitor(), 1)  # the first call of everything is slow
+        gc.collect()
+        gc.freeze()
+        token = _token(folder, token_file, tls)
+        with (
+            Swapper(what, recommender, seen),
+            serving(recommender, listen, token=token, tls=tls, limits=limits) as service,
+        ):
+            end.ready()
+            logger.info("%s", _greeting(recommender, service.address, folder, token_file, tls))
+            end.wait()
+            logger.info("ending: what is in flight is answered, nothing new is taken")
+    logger.info("ended")
+
+
+def _token(folder: Path, given: Path | None, tls: TlsFiles | None) -> str | None:
+    if given is not None:
+        return read_token(given)
+    is_mutual = tls is not None and tls.client_authority is not None
+    return None if is_mutual else own_token(folder)
+
+
+def _greeting(
+    recommender: SiteRecommender,
+    address: str,
+    folder: Path,
+    token_file: Path | None,
+    tls: TlsFiles | None,
+) -> str:
+    served = recommender.served
+    how = "plain text on this machine" if tls is None else "TLS"
+    is_mutual = tls is not None and tls.client_authority is not None
+    who = "clients with a certificate" if is_mutual else "clients with the token in "
+    if not is_mutual:
+        who += str(token_file or folder / "token")
+    elif token_file is not None:
+        who += f" and the token in {token_file}"
+    return (
+        f"serving site {served.site} on {address} ({how}; {who}): adapter {served.adapter} of run "
+        f"{served.manifest.run}, {len(served.items)} items, policy {recommender.policy}"
+    )

@@ -1,0 +1,127 @@
+"""An adapter ready to answer: the index of its items, and the histories of the site's users."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from client.installed_adapter import ADAPTERS_FOLDER, read_current
+from client.serving.catalogue import OfferedItems, read_new_items
+from client.serving.histories import Asker, Histories, pseudonyms_of
+from client.site_data import load_site
+from client.source.pseudonyms import Pseudonyms
+from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
+from common.base_weights import load_tokenizer, resolve_base_weights
+from common.errors import ExportError
+from common.frozen_prefix import frozen_layers, frozen_prefix
+from common.holdout import Stage
+from common.item_index import ItemIndex, build_index
+from common.loaded_recommender import loaded_recommender
+from common.recommender import Recommender
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """All that one answer is made of. It never changes, so that a request sees one adapter.
+
+    Attributes:
+        site: name of the site.
+        adapter: name of the adapter's folder.
+        manifest: of its export.
+        items: what is offered.
+        index: their scores.
+        histories: of the users in the site's tables.
+        pseudonyms: where the tables have pseudonyms.
+        loaded_at: unix seconds.
+    """
+
+    site: str
+    adapter: str
+    manifest: Manifest
+    items: OfferedItems
+    index: ItemIndex
+    histories: Histories
+    pseudonyms: Pseudonyms | None
+    loaded_at: int = field(default_factory=lambda: int(time.time()))
+
+    def user_key(self, user: str) -> str:
+        """The user's id as the site's tables have it."""
+        return user if self.pseudonyms is None else self.pseudonyms.of(user)
+
+    def asker(self, key: str) -> Asker | None:
+        """A user by the tables' id, with what the tables know of them."""
+        return self.histories.asker(key)
+
+
+@dataclass(frozen=True)
+class WhatToServe:
+    """Where an answer's parts come from.
+
+    Attributes:
+        site: the site's folder.
+        new_items: a table of items that the run did not know.
+        as_of: histories end before the targets of this stage of the run's evaluation.
+    """
+
+    site: Path
+    new_items: Path | None = None
+    as_of: Stage | None = None
+
+    def load(self) -> Served:
+        """Reads the site's data and its current adapter, and builds the index.
+
+        Raises:
+            ExportError: no adapter is installed, or it was changed since.
+            FedrecError: the site's data or the base weights cannot be used.
+        """
+        data = load_site(self.site)
+        name, export = _current_adapter(self.site)
+        items = OfferedItems(data.catalogue, read_new_items(self.new_items))
+        recommender = loaded_recommender(
+            export.config, data.catalogue, export.adapter, export.item_prior, export.item_to_item
+        )
+        return Served(
+            site=data.site,
+            adapter=name,
+            manifest=export.manifest,
+            items=items,
+            index=build_index(recommender, _new_vectors(recommender, items)),
+            histories=Histories.of(data, export.config, self.as_of),
+            pseudonyms=pseudonyms_of(self.site, data),
+        )
+
+
+def _current_adapter(site: Path) -> tuple[str, ExportedAdapter]:
+    """The current adapter, held against its manifest, which was verified at installation."""
+    current = read_current(site)
+    if current is None:
+        raise ExportError(
+            f"{site} has no adapter to serve; install one with `fedrec-site install-adapter`"
+        )
+    folder = site / ADAPTERS_FOLDER / current.current
+    manifest = read_manifest(folder)
+    if hashes(folder) != manifest.files:
+        raise ExportError(f"{folder} was changed since it was installed; install it again")
+    return current.current, read_export(folder, manifest)
+
+
+@torch.no_grad()
+def _new_vectors(recommender: Recommender, items: OfferedItems) -> torch.Tensor | None:
+    """Whitened text vectors of the new items under the adapter, ``[n, d]``."""
+    if items.new is None:
+        return None
+    model, bert = recommender.config, recommender.item_tower.bert
+    weights = resolve_base_weights(model.weights)
+    prefix = frozen_prefix(
+        bert,
+        load_tokenizer(weights),
+        items.new.texts,
+        layers=frozen_layers(int(bert.config.num_hidden_layers), model.lora_layers),
+        max_tokens=model.max_tokens,
+        weights_sha256=weights.sha256,
+    )
+    vectors: torch.Tensor = recommender.whitening(recommender.item_tower.table_of(prefix))
+    return vectors

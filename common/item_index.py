@@ -1,0 +1,127 @@
+"""Scores of the whole catalogue from what is known of the items before anybody asks.
+
+`Recommender.scores` computes everything anew, because in training everything changes. At a
+site that serves, the items stand still: the score is then one query made of the history,
+times a row per item, plus a bias per item, plus the item-to-item component:
+
+score(user, item) = query(history, context) · vectors[item] + bias[item] + item-to-item
+
+It is the recommender's score, up to the order in which floating-point numbers are added.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.bilinear_head import BilinearHead, ItemRows
+from common.context import ContextEncoder
+from common.item_to_item import ItemToItem
+from common.lag_profiles import lag_weights
+from common.recommender import Recommender
+from common.score_terms import ScoreTerms
+from common.scored_histories import ScoredHistories
+from common.user_tower import MultiLagHead
+
+Histories = Sequence[npt.NDArray[np.int64]]
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class ItemIndex:
+    """An adapter's scores of V items, on the CPU; nothing in it changes.
+
+    Attributes:
+        vectors: ``[V, w]``: what the head offers, then the text's direction.
+        shown: ``[V, f]``: what the head reads of an item in a history.
+        bias: ``[V]``.
+        head: A copy of the recommender's.
+        terms: A copy of the recommender's.
+        half_lives: ``[L]``.
+        max_history: Most items of a history that the query reads.
+        encoder: Of the context.
+        item_to_item: None where the run has none.
+    """
+
+    vectors: torch.Tensor
+    shown: torch.Tensor
+    bias: torch.Tensor
+    head: MultiLagHead | BilinearHead
+    terms: ScoreTerms
+    half_lives: torch.Tensor
+    max_history: int
+    encoder: ContextEncoder
+    item_to_item: ItemToItem | None
+
+    def __len__(self) -> int:
+        return len(self.bias)
+
+    @torch.no_grad()
+    def scores(self, history: Histories) -> npt.NDArray[np.float32]:
+        """``[V]`` float32 for one history.
+
+        Args:
+            history: One, oldest first; `Requests` of one where the model reads context.
+        """
+        (query,) = self.queries(history)
+        scores: npt.NDArray[np.float32] = torch.addmv(self.bias, self.vectors, query).numpy()
+        if self.item_to_item is not None:
+            mixed = self.item_to_item.scores_of(history[0])
+            scores[: len(mixed)] += mixed  # items that are newer than the run have none
+        return scores
+
+    @torch.no_grad()
+    def scores_of_item(self, histories: Histories, item: int) -> npt.NDArray[np.float32]:
+        """``[U]`` float32: what one item scores for each of U ≥ 1 histories."""
+        queries = self.queries(histories)
+        scores: npt.NDArray[np.float32] = (queries @ self.vectors[item] + self.bias[item]).numpy()
+        component = self.item_to_item
+        if component is not None and item < component.catalogue_size:
+            scores += np.array([component.scores_of(history)[item] for history in histories])
+        return scores
+
+    @torch.no_grad()
+    def queries(self, histories: Histories) -> torch.Tensor:
+        """``[U, w]`` for U ≥ 1 histories."""
+        asked = ScoredHistories.of(histories, self.max_history, self.encoder, _CPU)
+        weights = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
+        width = self.vectors.shape[1] - len(self.terms.softening)
+        wanted = self.head.queries(self.shown[asked.items], weights, asked.context)
+        profile = self.terms.profile(self.vectors[asked.items, width:], weights)
+        return torch.cat([wanted, profile], dim=-1)[:, 0]
+
+
+@torch.no_grad()
+def build_index(recommender: Recommender, new_items: torch.Tensor | None = None) -> ItemIndex:
+    """The index of what is loaded in `recommender`, which may then load something else.
+
+    Args:
+        recommender: In evaluation mode.
+        new_items: ``[n, d]`` whitened text vectors of items that the run did not know. They
+            come after the catalogue; they have no code, no item-to-item weights, and the mean
+            prior, as in the figures of cold items.
+    """
+    table, prior = recommender.table().cpu(), recommender.item_prior.cpu()
+    head, terms = copy.deepcopy(recommender.head).cpu().eval(), copy.deepcopy(recommender.score)
+    terms = terms.cpu().eval()
+    if new_items is not None:
+        table = torch.cat([table, new_items.cpu()])
+        prior = torch.cat([prior, torch.zeros(len(new_items))])
+        head.add_items(len(new_items))
+    side = head.item_side(ItemRows(table[None], torch.arange(len(table))[None]))
+    return ItemIndex(
+        vectors=torch.cat([side.offered, terms.directions(table)], dim=1).contiguous(),
+        shown=side.shown,
+        bias=side.bias + terms.bias(prior),
+        head=head,
+        terms=terms,
+        half_lives=recommender.half_lives.cpu(),
+        max_history=recommender.config.max_history,
+        encoder=ContextEncoder.of(recommender.config),
+        item_to_item=recommender.item_to_item,
+    )

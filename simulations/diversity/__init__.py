@@ -1,0 +1,1 @@
+"""What variety of lists costs in accuracy, measured on a finished run."""
