@@ -12,10 +12,12 @@ import pytest
 from common.config import DataConfig
 from common.run_folder import RunFolder
 from simulations.datasets import load_dataset
-from simulations.engines.processes import MARK
 from simulations.partition import write_site_folders
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+# No process can shed its environment, so this one finds all that a run began.
+OF_THIS_TEST = "FEDREC_TEST_OF_FLWR_RUN"
 
 SMALL = (
     "data.dataset='synthetic' data.sites=3 privacy.max_dropouts=0 model.head_items=8 "
@@ -29,7 +31,7 @@ def run_it(repository: Path, runs: Path, *arguments: str) -> subprocess.Complete
     return subprocess.run(
         [sys.executable, "-m", "simulations.engines.flwr_run", *arguments],
         cwd=repository,
-        env={**os.environ, "FEDREC_RUNS": str(runs)},
+        env={**os.environ, "FEDREC_RUNS": str(runs), OF_THIS_TEST: str(runs)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -37,11 +39,12 @@ def run_it(repository: Path, runs: Path, *arguments: str) -> subprocess.Complete
     )
 
 
-def leftovers() -> list[str]:
+def leftovers(runs: Path) -> list[str]:
+    """Processes that `run_it` began and left behind; other tests' engines run beside it."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if f"{MARK}=".encode() in environment.read_bytes():
+            if f"{OF_THIS_TEST}={runs}".encode() in environment.read_bytes().split(b"\0"):
                 found.append(environment.parent.name)
         except OSError:  # ended meanwhile
             continue
@@ -66,7 +69,7 @@ def test_flwr_run_trains_the_federation_and_leaves_nothing(
     rounds = RunFolder.open(path).read_rounds()
     assert [r["server_round"] for r in rounds] == [0, 1, 2]
     assert all(site["status"] == "ok" for r in rounds for site in r["sites"])
-    assert leftovers() == []
+    assert leftovers(tmp_path / "runs") == []
 
 
 def test_an_unknown_key_is_refused_by_flower_and_nothing_is_left(
@@ -75,4 +78,4 @@ def test_an_unknown_key_is_refused_by_flower_and_nothing_is_left(
     done = run_it(repository, tmp_path / "runs", "--run-config", "privacy.epsilon=1")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert leftovers() == []
+    assert leftovers(tmp_path / "runs") == []
