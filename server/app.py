@@ -25,6 +25,7 @@ from common.logs import configure_flower_log
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
 from common.run_keys import resumed_run
+from server.guarded_grid import guarded
 from server.log_listener import LogListener
 from server.round_loop import run_rounds
 from server.run_lock import only_server
@@ -72,7 +73,7 @@ def build_server_app(
         run = "" if resumed else unique_run_name(path, context.run_id)
         with _records(path, config, run, wait) as records:
             strategy = FederatedAdapters(config, records.run, initial_adapter(config), heard)
-            run_rounds(grid, strategy, records, heard)
+            run_rounds(guarded(grid), strategy, records, heard)
 
     return server_app
 
