@@ -89,6 +89,7 @@ class Coordinator:
 
     def _command(self, command: list[str], ending: Ending, end: float) -> None:
         faults = self._log.with_name(self._log.name + ".stderr")
+        before = _server_apps()  # one that is just ending says nothing of this command
         with self._log.open("ab") as log, faults.open("wb") as stderr:
             log.write(f"\n--- {' '.join(command[:3])}\n".encode())
             log.flush()
@@ -100,18 +101,18 @@ class Coordinator:
                 stderr=stderr,
                 start_new_session=True,
             )
-        self._watch(process, end)
+        self._watch(process, end, before)
         said = faults.read_text(errors="replace")
         with self._log.open("a") as log_text:
             log_text.write(said)
         ending.said.append((process.returncode, said))
         print(f"  coordinator: {' '.join(command[:2])[-40:]} ended with {process.returncode}")
 
-    def _watch(self, process: subprocess.Popen[bytes], end: float) -> None:
-        """Waits for the command; ends it when no ServerApp is there any more."""
+    def _watch(self, process: subprocess.Popen[bytes], end: float, before: frozenset[int]) -> None:
+        """Waits for the command; ends it when its ServerApp is there no more."""
         seen, patience = time.monotonic(), FIRST_S
         while process.poll() is None:
-            if processes_of("superlink", "flwr-serverapp"):
+            if _server_apps() - before:
                 seen, patience = time.monotonic(), GONE_S
             if time.monotonic() - seen > patience or time.monotonic() > end:
                 print("  coordinator: no ServerApp any more; stops watching the log", flush=True)
@@ -124,6 +125,10 @@ class Coordinator:
                 process.wait()
                 return
             time.sleep(POLL_S)
+
+
+def _server_apps() -> frozenset[int]:
+    return frozenset(process.pid for process in processes_of("superlink", "flwr-serverapp"))
 
 
 def _seen(folder: Path | None) -> tuple[object, ...]:
