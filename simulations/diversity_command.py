@@ -33,14 +33,23 @@ def diversity(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure accuracy against variety: MMR, calibrated genres, popularity, exposure caps."""
+    """Measure accuracy against variety: MMR, calibrated genres, popularity, exposure caps.
+
+    The curves go into the run's `diversity.json` and report.
+    """
     folder = find_run(run)
     console = stderr_console()
     with console.status("scoring every user") as status:
         from simulations.diversity.measuring import measure_run
-        from simulations.diversity.page import NAMES, write_page
+        from simulations.diversity.page import records_of, write_page
+        from simulations.report import build_report
+        from simulations.report.diversity_file import DiversityFile
+        from simulations.report.figures_lists import WAYS
+        from simulations.report.run_files import write_diversity
 
         points = measure_run(folder, stage, status.update)
+        write_diversity(folder.path, DiversityFile(stage=stage, points=records_of(points)))
+        report = build_report(folder.path)
     if out is not None:
         write_page(out, f"Run {folder.path.name}, {stage} part", points)
     if as_json:
@@ -50,7 +59,7 @@ def diversity(
     for point in points:
         low, high = point.difference.low, point.difference.high
         table.add_row(
-            NAMES[point.method],
+            WAYS[point.method],
             f"{point.strength:g}",
             f"{point.ndcg.mean:.4f}",
             f"{point.difference.mean:+.4f} [{low:+.4f}, {high:+.4f}]",
@@ -59,5 +68,6 @@ def diversity(
             f"{point.coverage.mean:.3f}",
         )
     Console(highlight=False).print(table)
+    print(f"report: {report}")
     if out is not None:
         print(f"page: {out}")

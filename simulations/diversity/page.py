@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import fields
 from pathlib import Path
 
 from common.atomic_files import file_errors, write_text
 from simulations.diversity.curve import CurvePoint
 from simulations.evaluation.intervals import Interval
-from simulations.report.svg_charts import Line, line_chart
+from simulations.report.diversity_file import CurveRecord
+from simulations.report.figures_lists import AXES, WAYS, curve_figure
+from simulations.report.interval_record import IntervalRecord
 from simulations.results_page import standalone_svg
 
-NAMES = {
-    "plain": "plain",
-    "mmr": "MMR",
-    "calibrated": "calibrated genres",
-    "popularity": "less popular",
-    "cap": "exposure cap",
-}
-STYLES = {"mmr": "a", "calibrated": "b", "popularity": "limit", "cap": "c"}
-AXES = {
-    "distance": "mean distance of two items of a list",
-    "miscalibration": "divergence of a list's genres from the history's",
-    "coverage": "share of the catalogue in some list",
-}
 HEADING = """# What variety of lists costs
 
 Written by `fedrec diversity RUN --out PAGE`; do not edit. Lists of ten from each user's hundred
@@ -53,20 +42,25 @@ def write_page(path: Path, title: str, points: Sequence[CurvePoint]) -> None:
         plots.mkdir(parents=True, exist_ok=True)
     images = []
     for figure, label in AXES.items():
-        write_text(plots / f"{figure}.svg", standalone_svg(curve_chart(points, figure, label)))
+        drawing = str(curve_figure(records_of(points), figure).drawing)
+        write_text(plots / f"{figure}.svg", standalone_svg(drawing))
         images.append(f"![{label}]({plots.name}/{figure}.svg)")
     write_text(path, "\n".join([HEADING, f"## {title}\n", *images, "", *table(points), ""]))
 
 
-def curve_chart(points: Sequence[CurvePoint], figure: str, label: str) -> str:
-    """NDCG@10 over one figure of variety, a line for each way, from the plain lists on."""
-    plain = points[0]
-    lines = []
-    for method, found in groupby(points[1:], key=lambda point: point.method):
-        way = [plain, *found]
-        places = sorted((getattr(point, figure).mean, point.ndcg.mean) for point in way)
-        lines.append(Line(NAMES[method], places, STYLES[method]))
-    return line_chart(f"NDCG@10 and {label}", label, lines, "NDCG@10")
+def records_of(points: Sequence[CurvePoint]) -> tuple[CurveRecord, ...]:
+    """The points as `diversity.json` and the run's report hold them."""
+    return tuple(_record(point) for point in points)
+
+
+def _record(point: CurvePoint) -> CurveRecord:
+    values = {field.name: getattr(point, field.name) for field in fields(point)}
+    return CurveRecord.model_validate(
+        {
+            name: IntervalRecord.of(value) if isinstance(value, Interval) else value
+            for name, value in values.items()
+        }
+    )
 
 
 def table(points: Sequence[CurvePoint]) -> list[str]:
@@ -78,7 +72,7 @@ def table(points: Sequence[CurvePoint]) -> list[str]:
 def _row(point: CurvePoint) -> str:
     figures = (point.ndcg, point.difference, point.distance, point.miscalibration)
     cells = [
-        NAMES[point.method],
+        WAYS[point.method],
         f"{point.strength:g}" if point.strength else "",
         *map(_text, figures),
         _text(point.coverage, 3),

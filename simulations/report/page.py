@@ -7,6 +7,7 @@ from importlib.resources import files
 from markupsafe import Markup
 
 from simulations.report.figure import Figure
+from simulations.report.figures_lists import diversity_figures
 from simulations.report.figures_people import fairness_figures, group_figures, site_figures
 from simulations.report.figures_utility import epsilon_figures, result_figures, round_figures
 from simulations.report.report_data import JsonObject
@@ -59,7 +60,8 @@ def figures(data: JsonObject) -> dict[str, Figure]:
             | group_figures(results)
             | fairness_figures(results.get("fairness"))
         )
-    return of_results | round_figures(data) | site_figures(data)
+    of_lists = diversity_figures(data["diversity"])
+    return of_results | of_lists | round_figures(data) | site_figures(data)
 
 
 def _most_spent_first(site: JsonObject) -> tuple[float, str]:

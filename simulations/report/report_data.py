@@ -65,6 +65,7 @@ def report_data(run: RunFiles) -> JsonObject:
         "utility_by_epsilon": (
             utility_by_epsilon(run.metrics, claim.unit, run.siblings) if run.metrics else None
         ),
+        "diversity": run.diversity.model_dump(mode="json") if run.diversity else None,
         "utility_by_round": utility_by_round(run.rounds),
         "validation_note": VALIDATION_NOTES[run.config.evaluation.metrics],
         "epsilon_by_round": epsilon_by_round(run, claim),

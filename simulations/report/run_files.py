@@ -15,6 +15,7 @@ from common.errors import RunFolderError
 from common.release_record import ReleaseRecord
 from common.run_folder import RunFolder
 from common.schema_version import read_versioned_lines
+from simulations.report.diversity_file import DIVERSITY_FILE, DiversityFile
 from simulations.report.metrics_file import MetricsFile
 from simulations.report.sweep_beside import (
     SweepBeside,
@@ -72,6 +73,7 @@ class RunFiles:
         releases: every release of every site, in order of arrival.
         metrics: the lab's evaluation, or none when the run ended before it.
         ledgers: names of the sites whose ledger was exported.
+        diversity: what variety of lists costs, or none where nobody measured it.
         siblings: results at each budget of the sweep that the run lies in, its own among them.
     """
 
@@ -82,6 +84,7 @@ class RunFiles:
     metrics: MetricsFile | None
     ledgers: tuple[str, ...]
     siblings: tuple[SweptResult, ...] = ()
+    diversity: DiversityFile | None = None
 
 
 def read_run(path: Path) -> RunFiles:
@@ -112,7 +115,24 @@ def read_run(path: Path) -> RunFiles:
         metrics=metrics,
         ledgers=tuple(folder.read_ledgers()),
         siblings=_siblings(path),
+        diversity=_diversity(folder),
     )
+
+
+def _diversity(folder: RunFolder) -> DiversityFile | None:
+    path = folder.path / DIVERSITY_FILE
+    if not path.is_file():
+        return None
+    return _parse(DiversityFile, folder.read_json(DIVERSITY_FILE), path)
+
+
+def write_diversity(path: Path, diversity: DiversityFile) -> None:
+    """Write `diversity.json` into the run's folder, whole or not at all.
+
+    Raises:
+        RunFolderError: there is no run at `path`, or the file system refuses.
+    """
+    RunFolder.open(path).write_json(DIVERSITY_FILE, diversity.model_dump(mode="json"))
 
 
 def _siblings(run: Path) -> tuple[SweptResult, ...]:
