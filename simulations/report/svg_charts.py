@@ -60,7 +60,7 @@ class IntervalRow:
 
 
 def line_chart(title: str, x_label: str, lines: Sequence[Line], y_label: str = "") -> str:
-    """Draw lines over server rounds; y starts at 0.
+    """Draw lines over server rounds, or over any measure; y starts at 0.
 
     Args:
         title: what a screen reader says.
@@ -73,9 +73,13 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line], y_label: str = "
     """
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
-    x_ticks = [t for t in nice_ticks(min(xs), max(xs)) if t == int(t)]
+    x_ticks = nice_ticks(min(xs), max(xs))
     y_ticks = nice_ticks(0.0, max(*ys, 1e-9))
-    x_low, x_high = min(xs), max(max(xs), min(xs) + 1)
+    x_low, x_high = min(xs), max(xs)
+    if all(x == int(x) for x in xs):  # rounds: no half ones
+        x_ticks, x_high = [t for t in x_ticks if t == int(t)], max(x_high, x_low + 1)
+    elif x_high == x_low:
+        x_high = x_low + max(abs(x_low), 1e-9)
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
 
     def place(x: float, y: float) -> tuple[float, float]:

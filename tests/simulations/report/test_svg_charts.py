@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulations.report.svg_charts import (
+    LEFT,
+    RIGHT,
     WIDTH,
     IntervalRow,
     Line,
@@ -68,3 +70,12 @@ def test_intervals_with_and_without_bounds_and_below_zero() -> None:
 
 def test_all_means_zero_can_be_drawn() -> None:
     ElementTree.fromstring(interval_chart("t", "x", [IntervalRow("a", 0.0, 0.0, 0.0, "0")]))
+
+
+def test_lines_over_a_measure_fill_the_chart_between_ticks_of_its_own() -> None:
+    line = Line("way", [(0.31, 0.1), (0.36, 0.08), (0.44, 0.05)], "a")
+    svg = line_chart("accuracy and distance", "distance", [line], "NDCG@10")
+    assert [f">{tick}<" in svg for tick in ("0.35", "0.4")] == [True, True]
+    assert f'points="{LEFT:.1f},' in svg
+    assert f" {WIDTH - RIGHT:.1f}," in svg
+    assert "NaN" not in line_chart("one", "x", [Line("way", [(0.5, 0.1)], "a")])
