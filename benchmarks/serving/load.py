@@ -85,7 +85,7 @@ def movielens_site(folder: Path) -> tuple[Path, list[str]]:
     from simulations.datasets import load_dataset
 
     config = load_config(
-        scenario=Path("simulations/scenarios/demo.toml"), overrides=["data.sites=1"]
+        scenario=Path("simulations/scenarios/demo.toml"), overrides=["data.sites=1", "federation.min_sites=1", "privacy.mode=none"]
     )
     dataset = load_dataset(config.data)
     site = make_site(dataset, config, folder / "sites")
