@@ -3,12 +3,14 @@
 ::
 
     PYTHONPATH=. python -m benchmarks.serving.load --write docs/serving.md   # 100 requests/s, 60 s
-    PYTHONPATH=. python -m benchmarks.serving.load --kill-every 15 --write docs/serving.md
+    PYTHONPATH=. python -m benchmarks.serving.load --kill-every 15 --seconds 120 \\
+        --write docs/serving.md
 
 Open loop: requests are sent when they are due, whether or not earlier ones were answered, and a
 latency counts from when its request was due. Service and clients share this machine. Users are
-those of MovieLens-100K with at least 100 interactions; the adapter has the demo's shape and made-up
-numbers (`made_site`). A result is a line of `results.jsonl`; `--write` also renews the page's table.
+those of MovieLens-100K with at least 100 interactions; the adapter has the demo's shape and
+made-up numbers (`made_site`). With `--write` a result is kept as a line of `results.jsonl`, and
+the page's table is renewed.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from benchmarks.serving.open_loop import open_loop
 from benchmarks.serving.process import Service, running
 
 RESULTS = Path(__file__).with_name("results.jsonl")
+START_S = 20.0
+"""A start takes about so long; the load goes on meanwhile."""
 COMMAND = "python -m benchmarks.serving.load"
 
 
@@ -65,7 +69,7 @@ def killed(
     service: Service, users: dict[str, int], rate: float, seconds: float, every: float
 ) -> dict[str, Any]:
     """Lists at the full rate and feedback beside it, from clients that try again."""
-    kills = max(1, int(seconds / every) - 1)
+    kills = max(1, int((seconds - every) / (every + START_S)))
     items = [str(number) for number in range(1, 1683)]
     with ThreadPoolExecutor(1) as pool:
         lists = pool.submit(open_loop, service, list(users), rate, seconds, tries_again=True)
@@ -98,9 +102,9 @@ def table() -> str:
         line = last["load"]
         rows += [
             "",
-            f"{line['rate']:g} requests/s for {line['seconds']:g} s, {line['items']} items, histories of "
-            f"{line['shortest']} to {line['longest']} (median {line['median']}); {line['cores']} cores "
-            f"({line['machine']}), shared by service and clients.",
+            f"{line['rate']:g} requests/s for {line['seconds']:g} s, {line['items']} items, "
+            f"histories of {line['shortest']} to {line['longest']} (median {line['median']}); "
+            f"{line['cores']} cores ({line['machine']}), shared by service and clients.",
         ]
     if "kill" in last:
         line = last["kill"]

@@ -19,7 +19,8 @@ from client.serving.rpc import Client, client
 
 K = 10
 DEADLINE_S = 10.0
-PATIENCE_S = 120.0
+MOST_BACKOFF_S = 5.0
+PATIENCE_S = 300.0
 """A client that tries again gives up then."""
 
 
@@ -47,7 +48,7 @@ class _Load:
         self.found, self._lock, self.ended = Latencies(), threading.Lock(), threading.Semaphore(0)
         self._ask, self._metadata, self._tries_again = ask, service.metadata, tries_again
 
-    def send(self, user: str, due: float) -> None:
+    def send(self, user: str, due: float, attempt: int = 0) -> None:
         """Asks for one list; `due` on the clock of `time.perf_counter`."""
         call = self._ask.Recommend.future(
             pb.RecommendRequest(user=user, k=K),
@@ -55,14 +56,15 @@ class _Load:
             timeout=DEADLINE_S,
             wait_for_ready=self._tries_again,
         )
-        call.add_done_callback(lambda call: self._done(user, due, call))
+        call.add_done_callback(lambda call: self._done(user, due, attempt, call))
 
-    def _done(self, user: str, due: float, call: grpc.Future) -> None:
+    def _done(self, user: str, due: float, attempt: int, call: grpc.Future) -> None:
         now, code = time.perf_counter(), call.code()
         if self._tries_again and code in RETRIABLE and now - due < PATIENCE_S:
             with self._lock:
                 self.found.retries += 1
-            threading.Timer(random.uniform(0.1, 0.5), self.send, (user, due)).start()
+            wait = min(0.2 * 2**attempt, MOST_BACKOFF_S) * random.uniform(0.5, 1.0)
+            threading.Timer(wait, self.send, (user, due, attempt + 1)).start()
             return
         with self._lock:
             self.found.seconds.append(now - due)

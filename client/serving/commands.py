@@ -92,6 +92,16 @@ def serve(
     waiting: Annotated[
         int, typer.Option(min=0, max=10_000, help="Requests that may wait; more are refused.")
     ] = 64,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="For Prometheus, on this machine; 0: none.")
+    ] = 0,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="Lists with variety: mmr:S, calibrated:S or cap:S, with S from 0 to 1.",
+        ),
+    ] = "greedy",
     new_items: NewItems = None,
     as_of: AsOf = None,
 ) -> None:
@@ -99,16 +109,19 @@ def serve(
     from client.serving.ending import EndInOrder
 
     end = EndInOrder()  # before the next imports, which start threads
+    from client.serving.reranking import list_policy
     from client.serving.run import serve_site
     from client.serving.served import WhatToServe
     from client.serving.server import Limits
 
     serve_site(
-        WhatToServe(site.resolve(), new_items, as_of),
+        WhatToServe(site.resolve(), new_items, as_of, with_facts=rerank != "greedy"),
         listen,
         tls=_tls(tls_cert, tls_key, client_ca),
         token_file=token_file,
         limits=Limits(workers, waiting),
+        metrics_port=metrics_port,
+        policy=list_policy(rerank),
         end=end,
     )
 

@@ -93,6 +93,11 @@ class FeedbackStore:
             rows = self._connection.execute("SELECT * FROM feedback ORDER BY rowid").fetchall()
         return (Event(*row) for row in rows)
 
+    def count(self) -> int:
+        """How many there are."""
+        with self._lock, self._errors():
+            return int(self._connection.execute("SELECT COUNT(*) FROM feedback").fetchone()[0])
+
     def close(self) -> None:
         """Nothing is recorded afterwards."""
         with self._lock:

@@ -16,7 +16,6 @@ from client.serving.list_policy import Candidates, Greedy, ListPolicy
 from client.serving.reasons import Explanation, explain, sentence
 from client.serving.served import Served
 from common.errors import RequestFault
-from common.interactions import Float32Array
 
 MAX_ID = 200
 """Characters of an id that a client makes up."""
@@ -121,13 +120,16 @@ class SiteRecommender:
         """From now on `served` answers."""
         self._served = served
 
-    def recommend(self, who: Who, k: int, moment: int = 0) -> Answer:
+    def recommend(
+        self, who: Who, k: int, moment: int = 0, policy: ListPolicy | None = None
+    ) -> Answer:
         """The list of k items for `who`; shorter where fewer are left.
 
         Args:
             who: who asks.
             k: from 1 to the number of items.
             moment: unix seconds; 0: now.
+            policy: instead of the service's own.
 
         Raises:
             RequestFault: k, an id or the moment is wrong, or the user is unknown.
@@ -137,9 +139,9 @@ class SiteRecommender:
             raise RequestFault(
                 "invalid", f"k must be between 1 and {len(served.items)}, the items, got {k}"
             )
-        asker = self._asker(served, who)
-        candidates = _candidates(asker, served.index.scores(asker.at(_moment(moment))))
-        chosen = self._policy.choose(candidates, k)
+        asker, policy = self._asker(served, who), policy or self._policy
+        candidates = _candidates(served, asker, _moment(moment))
+        chosen = policy.choose(candidates, k)
         offers = [
             Offer(
                 served.items.item_ids[item], served.items.title(item), float(score), float(chance)
@@ -151,7 +153,15 @@ class SiteRecommender:
                 strict=True,
             )
         ]
-        return Answer(secrets.token_hex(16), served.adapter, self._policy.name, offers)
+        return Answer(secrets.token_hex(16), served.adapter, policy.name, offers)
+
+    def asker(self, who: Who) -> Asker:
+        """Who asks, as the score sees them now.
+
+        Raises:
+            RequestFault: an id is wrong, or the user or an item is unknown.
+        """
+        return self._asker(self._served, who)
 
     def explain(self, who: Who, item_id: str, top: int, moment: int = 0) -> Reasons:
         """Why `who` is offered an item.
@@ -211,12 +221,13 @@ class SiteRecommender:
         return extended(asker or served.histories.stranger(nobody, {}), taken, places)
 
 
-def _candidates(asker: Asker, scores: Float32Array) -> Candidates:
+def _candidates(served: Served, asker: Asker, moment: int) -> Candidates:
     """All items that the asker has not had; one without a finite score cannot be offered."""
+    scores = served.index.scores(asker.at(moment))
     free = np.isfinite(scores)
     free[asker.history] = False
     items = np.flatnonzero(free)
-    return Candidates(items, scores[items])
+    return Candidates(items, scores[items], asker.history, served.facts)
 
 
 def _moment(given: int) -> int:
