@@ -126,6 +126,19 @@ def serve(
     )
 
 
+def page(
+    site: Site,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any.")] = 8765,
+    new_items: NewItems = None,
+    as_of: AsOf = None,
+) -> None:
+    """Show lists, reasons and a policy's effect on a page, on this machine alone."""
+    from client.serving.page.run import serve_page
+    from client.serving.served import WhatToServe
+
+    serve_page(WhatToServe(site.resolve(), new_items, as_of, with_facts=True), port)
+
+
 def _tls(certificate: Path | None, key: Path | None, authority: Path | None) -> TlsFiles | None:
     from client.serving.access import TlsFiles
     from common.errors import ConfigError

@@ -87,10 +87,12 @@ class FeedbackStore:
             )
         return False
 
-    def events(self) -> Iterator[Event]:
-        """All of them, in the order they came."""
+    def events(self, skip: int = 0) -> Iterator[Event]:
+        """All of them but the first `skip`, in the order they came."""
         with self._lock, self._errors():
-            rows = self._connection.execute("SELECT * FROM feedback ORDER BY rowid").fetchall()
+            rows = self._connection.execute(
+                "SELECT * FROM feedback ORDER BY rowid LIMIT -1 OFFSET ?", (skip,)
+            ).fetchall()
         return (Event(*row) for row in rows)
 
     def count(self) -> int:

@@ -102,9 +102,8 @@ class SiteRecommender:
         self._served = served
         self._feedback = feedback
         self._policy = policy or Greedy()
-        self._taken = Taken()
-        for event in feedback.events() if feedback is not None else ():
-            self._know(event)
+        self._taken, self._read = Taken(), 0
+        self.catch_up()
 
     @property
     def served(self) -> Served:
@@ -115,6 +114,12 @@ class SiteRecommender:
     def policy(self) -> str:
         """Name of the policy."""
         return self._policy.name
+
+    def catch_up(self) -> None:
+        """Takes up what was recorded since, by another process."""
+        for event in self._feedback.events(self._read) if self._feedback is not None else ():
+            self._know(event)
+            self._read += 1
 
     def swap(self, served: Served) -> None:
         """From now on `served` answers."""
@@ -140,7 +145,7 @@ class SiteRecommender:
                 "invalid", f"k must be between 1 and {len(served.items)}, the items, got {k}"
             )
         asker, policy = self._asker(served, who), policy or self._policy
-        candidates = _candidates(served, asker, _moment(moment))
+        candidates = candidates_of(served, asker, _moment(moment))
         chosen = policy.choose(candidates, k)
         offers = [
             Offer(
@@ -221,7 +226,7 @@ class SiteRecommender:
         return extended(asker or served.histories.stranger(nobody, {}), taken, places)
 
 
-def _candidates(served: Served, asker: Asker, moment: int) -> Candidates:
+def candidates_of(served: Served, asker: Asker, moment: int) -> Candidates:
     """All items that the asker has not had; one without a finite score cannot be offered."""
     scores = served.index.scores(asker.at(moment))
     free = np.isfinite(scores)
