@@ -108,11 +108,11 @@ def test_lists_and_reasons_are_those_of_the_service(page: Page, shown: Served, u
 def test_feedback_of_a_running_service_is_seen(shown: Served, tmp_path: Path) -> None:
     store, item = FeedbackStore(tmp_path), DATASET.catalogue.item_ids[4]
     asked = {"user": "somebody new", "k": 50, "policy": "cap:0.1"}
-    with served_page(SiteRecommender(shown, FeedbackStore(tmp_path))) as page:
-        with page.client() as ask:
-            assert ask.post("/api/lists", json=asked).status_code == 404
-            store.record(Event("r", "somebody new", item, "taken", 1, ""))
-            assert ask.post("/api/lists", json=asked).json()["history"]["length"] == 1
+    recommender = SiteRecommender(shown, FeedbackStore(tmp_path))
+    with served_page(recommender) as page, page.client() as ask:
+        assert ask.post("/api/lists", json=asked).status_code == 404
+        store.record(Event("r", "somebody new", item, "taken", 1, ""))
+        assert ask.post("/api/lists", json=asked).json()["history"]["length"] == 1
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_only_who_opened_the_link_may_read(page: Page, user: str) -> None:
         assert page.logins.code != link
         assert httpx.post(f"{page.address}/api/login", json={"code": link}).status_code == 403
         assert httpx.post(f"{page.address}/api/login", json=[link]).status_code == 403
-        for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": f"Bearer {link}"}):
+        for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Bearer {link}"}):
             for path in ("/api/site", "/api/titles?q=a", "/api/lists", "/docs", "/nothing"):
                 answer = httpx.request(
                     "POST" if path == "/api/lists" else "GET",
@@ -214,9 +214,25 @@ def test_an_operator_sees_lists_reasons_and_the_policy_s_effect(
     assert "Lists for user" in text(browser, "whose")
     assert "unlike items" in text(browser, "other-name")
     wait(browser, "return document.querySelector('#greedy .why').textContent.includes('scores')")
-    assert browser.console() == ["".join(line for line in [])] * 0 or all(
-        "404" in line for line in browser.console()
-    )
+    (fault,) = browser.console()  # of the user who is not known
+    assert "404" in fault
+    for width in WIDTHS:
+        for scheme in SCHEMES:
+            browser.show(width, scheme)
+            assert browser.run(FAULTS, LEAST_TEXT) == [], (width, scheme)
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_the_page_is_sound_and_a_session_ends(page: Page, browser: Browser) -> None:
+    assert_page_is_sound(browser, page.link)
+    browser.open(page.address)  # the session is the tab's
+    wait(browser, "return !document.getElementById('form').hidden")
+    page.logins._sessions.clear()
+    fill(browser, "user", "1")
+    submit(browser)
+    wait(browser, "return !document.getElementById('locked').hidden")
+    assert "This session is over" in text(browser, "locked")
 
 
 @pytest.mark.slow
