@@ -44,9 +44,8 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Print the list of one user, or of somebody new."""
-    from client.serving.feedback import FEEDBACK_FILE, FeedbackStore
+    from client.serving.feedback import FEEDBACK_FILE, SERVING_FOLDER, FeedbackStore
     from client.serving.recommending import SiteRecommender, Visitor
-    from client.serving.run import SERVING_FOLDER
     from client.serving.served import WhatToServe
     from common.errors import ConfigError
 

@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 
 from common.errors import RequestFault, RunFolderError
 
+SERVING_FOLDER = "serving"
+"""Of a site's folder: all that the recommendation service may write."""
 FEEDBACK_FILE = "feedback.sqlite"
 Kind = Literal["taken", "dismissed"]
 

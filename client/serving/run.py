@@ -12,7 +12,7 @@ import torch
 from client.resident.socket_file import only_agent
 from client.serving.access import TlsFiles, own_token, read_token
 from client.serving.ending import EndInOrder
-from client.serving.feedback import FeedbackStore
+from client.serving.feedback import SERVING_FOLDER, FeedbackStore
 from client.serving.list_policy import ListPolicy
 from client.serving.metrics import ServedCollector, ServingMetrics
 from client.serving.recommending import SiteRecommender, Visitor
@@ -24,7 +24,6 @@ from common.atomic_files import file_errors
 from common.logs import configure_log
 from common.loopback import metrics_served
 
-SERVING_FOLDER = "serving"
 LOCK_FILE = "lock"
 LOOPBACK = "127.0.0.1"
 

@@ -13,12 +13,11 @@ from types import FrameType
 import torch
 import uvicorn
 
-from client.serving.feedback import FEEDBACK_FILE, FeedbackStore
+from client.serving.feedback import FEEDBACK_FILE, SERVING_FOLDER, FeedbackStore
 from client.serving.page.answers import PageAnswers
 from client.serving.page.app import page_app
 from client.serving.page.guard import Logins
 from client.serving.recommending import SiteRecommender
-from client.serving.run import SERVING_FOLDER
 from client.serving.served import WhatToServe
 from client.serving.swapping import Swapper, stamp
 from common.errors import ConfigError

@@ -23,6 +23,7 @@ from client.serving.recommending import SiteRecommender
 from client.serving.served import Served, WhatToServe
 from tests.browser import Browser
 from tests.client.serving.conftest import CONFIG, DATASET
+from tests.page_checks import FAULTS, LEAST_TEXT, SCHEMES, WIDTHS, assert_page_is_sound
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
