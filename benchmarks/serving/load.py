@@ -87,7 +87,7 @@ def table() -> str:
     """The last result of each kind, for the page."""
     last = {line["what"]: line for line in map(json.loads, RESULTS.read_text().splitlines())}
     rows = [
-        "| | requests | p50 | p90 | p99 | longest | statuses | load average before, after |",
+        "| | requests | p50 | p90 | p99 | longest | statuses | load average before, after (of 1 min) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for what, name in (("load", "undisturbed"), ("kill", "killed and started again")):
@@ -104,7 +104,8 @@ def table() -> str:
             "",
             f"{line['rate']:g} requests/s for {line['seconds']:g} s, {line['items']} items, "
             f"histories of {line['shortest']} to {line['longest']} (median {line['median']}); "
-            f"{line['cores']} cores ({line['machine']}), shared by service and clients.",
+            f"{line['cores']} cores ({line['machine']}), shared by service and clients, "
+            f"at niceness {line.get('nice', 0)}; one minute's load average in the table.",
         ]
     if "kill" in last:
         line = last["kill"]
@@ -156,6 +157,7 @@ def main() -> None:
         "load_after": round(os.getloadavg()[0], 2),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
+        "nice": os.nice(0),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     print(json.dumps(result))

@@ -37,6 +37,10 @@ def recommend(
     new_user: Annotated[
         bool, typer.Option("--new-user", help="Instead of a user: somebody who had nothing.")
     ] = False,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of somebody new, for a model that reads it."),
+    ] = None,
     k: Annotated[int, typer.Option("--k", help="Length of the list.")] = 10,
     why: Annotated[bool, typer.Option("--why", help="Add a reason to each item.")] = False,
     new_items: NewItems = None,
@@ -51,7 +55,9 @@ def recommend(
 
     if sum([user is not None, bool(item), new_user]) != 1:
         raise ConfigError(["give exactly one of --user, --item and --new-user"])
-    who = Visitor(tuple(item or ())) if user is None else user
+    if user is not None and attribute:
+        raise ConfigError(["--attribute is for somebody new; a user's are in the site's tables"])
+    who = Visitor(tuple(item or ()), _pairs(attribute or [])) if user is None else user
     folder = site / SERVING_FOLDER
     has_feedback = (folder / FEEDBACK_FILE).exists()
     recommender = SiteRecommender(
@@ -136,6 +142,15 @@ def page(
     from client.serving.served import WhatToServe
 
     serve_page(WhatToServe(site.resolve(), new_items, as_of, with_facts=True), port)
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    from common.errors import ConfigError
+
+    wrong = [each for each in given if not each.partition("=")[0] or "=" not in each]
+    if wrong:
+        raise ConfigError([f"--attribute must be NAME=VALUE, got {wrong[0]!a}; such as age=34"])
+    return {each.partition("=")[0]: each.partition("=")[2] for each in given}
 
 
 def _tls(certificate: Path | None, key: Path | None, authority: Path | None) -> TlsFiles | None:

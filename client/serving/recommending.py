@@ -213,6 +213,7 @@ class SiteRecommender:
         if isinstance(who, Visitor):
             history = [served.items.index_of(item_id) for item_id in who.item_ids]
             once = np.array(list(dict.fromkeys(history)), dtype=np.int64)
+            _check_attributes(served, who.attributes)
             return served.histories.stranger(once, who.attributes)
         _check_id("user", who)
         key = served.user_key(who)
@@ -233,6 +234,18 @@ def candidates_of(served: Served, asker: Asker, moment: int) -> Candidates:
     free[asker.history] = False
     items = np.flatnonzero(free)
     return Candidates(items, scores[items], asker.history, served.facts)
+
+
+def _check_attributes(served: Served, given: Mapping[str, str]) -> None:
+    """A name that the site's tables lack would be hashed like any other, and mean nothing."""
+    known = served.histories.attributes
+    wrong = sorted(set(given) - set(known)) if served.index.encoder.buckets else []
+    if wrong:
+        raise RequestFault(
+            "invalid",
+            f"attribute {wrong[0][:100]!r} is none of this site's users; give some of "
+            f"{', '.join(sorted(known))}",
+        )
 
 
 def _moment(given: int) -> int:

@@ -12,12 +12,15 @@ from client.installed_adapter import ADAPTERS_FOLDER, read_current
 from client.serving.catalogue import OfferedItems, read_new_items
 from client.serving.histories import Asker, Histories, pseudonyms_of
 from client.serving.list_policy import ItemFacts
-from client.site_data import load_site
+from client.site_data import SiteData, load_site
 from client.source.pseudonyms import Pseudonyms
+from client.source.settings_file import SOURCE_FILE
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
 from common.base_weights import load_tokenizer, resolve_base_weights
+from common.config import ModelConfig
+from common.context import ContextEncoder
 from common.diverse_lists import genre_shares
-from common.errors import ExportError
+from common.errors import DataError, ExportError
 from common.frozen_prefix import frozen_layers, frozen_prefix
 from common.holdout import Stage
 from common.item_index import ItemIndex, build_index
@@ -85,6 +88,7 @@ class WhatToServe:
         """
         data = load_site(self.site)
         name, export = _current_adapter(self.site)
+        _check_context(self.site, name, export.config.model, data)
         items = OfferedItems(data.catalogue, read_new_items(self.new_items))
         recommender = loaded_recommender(
             export.config, data.catalogue, export.adapter, export.item_prior, export.item_to_item
@@ -100,6 +104,20 @@ class WhatToServe:
             histories=Histories.of(data, export.config, self.as_of),
             pseudonyms=pseudonyms_of(self.site, data),
             facts=_facts(recommender, items, texts) if self.with_facts else None,
+        )
+
+
+def _check_context(site: Path, adapter: str, model: ModelConfig, data: SiteData) -> None:
+    """Refuses an adapter whose model reads what this site's tables lack.
+
+    Raises:
+        DataError: it reads attributes of users, and there are none; times are in every table.
+    """
+    if ContextEncoder.of(model).buckets and not data.users.attributes:
+        raise DataError(
+            f"adapter {adapter} reads attributes of users (model.context={model.context}), and the "
+            f"users table of {site} has none; name columns under [users] in {SOURCE_FILE} and run "
+            "`fedrec-site refresh`, or install an adapter that was trained without"
         )
 
 

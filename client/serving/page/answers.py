@@ -27,7 +27,7 @@ from common.errors import RequestFault
 MOST_SHOWN = 50
 MOST_TITLES = 12
 MOST_REASONS = 2
-HISTORY_SHOWN = 20
+HISTORY_SHOWN = 10
 CAP_USERS = 200
 """A cap is shown as it is after so many of the site's users got their lists."""
 Id = Annotated[str, Field(min_length=1, max_length=200)]
@@ -130,12 +130,13 @@ class PageAnswers:
         }
 
     def reasons(self, asked: AskedReasons) -> dict[str, str]:
-        """A sentence for each item."""
-        who = asked.who
-        return {
-            item_id: self.recommender.explain(who, item_id, MOST_REASONS).sentence
-            for item_id in asked.item_ids
-        }
+        """A sentence for each item, without the title that it begins with."""
+        who, told = asked.who, {}
+        for item_id in asked.item_ids:
+            found = self.recommender.explain(who, item_id, MOST_REASONS)
+            rest = found.sentence.removeprefix(f"“{found.title}” ")
+            told[item_id] = rest[:1].upper() + rest[1:]
+        return told
 
 
 def _shown(served: Served, asker: Asker, answer: Answer) -> dict[str, Any]:
@@ -148,14 +149,12 @@ def _shown(served: Served, asker: Asker, answer: Answer) -> dict[str, Any]:
 
 
 def _offer(served: Served, offer: Offer) -> dict[str, Any]:
-    catalogue, new = served.items.catalogue, served.items.new
-    place, known = served.items.places[offer.item_id], len(catalogue)
-    genres = catalogue.genres[place] if place < known or new is None else new.genres[place - known]
+    place = served.items.places[offer.item_id]
     return {
         "item_id": offer.item_id,
         "title": offer.title,
         "score": round(offer.score, 4),
-        "genres": list(genres),
+        "genres": list(served.items.genres(place)),
     }
 
 

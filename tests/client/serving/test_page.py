@@ -100,7 +100,9 @@ def test_lists_and_reasons_are_those_of_the_service(page: Page, shown: Served, u
         assert found["history"]["length"] == len(recommender.asker(user).history)
         ids = [offer.item_id for offer in offers]
         told = ask.post("/api/reasons", json={"user": user, "item_ids": ids}).json()
-        assert told[ids[0]] == recommender.explain(user, ids[0], 2).sentence
+        whole = recommender.explain(user, ids[0], 2).sentence
+        assert told[ids[0]].startswith("Scores ")
+        assert whole.endswith(told[ids[0]][1:])
         title = shown.items.title(7)
         titles = ask.get("/api/titles", params={"q": title[:-1].upper()}).json()
         assert {"item_id": shown.items.item_ids[7], "title": title} in titles
@@ -163,10 +165,10 @@ def test_only_who_opened_the_link_may_read(page: Page, user: str) -> None:
             ({"Origin": "null"}, 403),
             ({"Sec-Fetch-Site": "same-site"}, 403),
             ({"Content-Type": "text/plain"}, 415),
-            ({"Content-Length": str(MAX_BODY + 1)}, 413),
         ):
             answer = ask.post("/api/lists", headers=headers, content=json.dumps(asked))
             assert answer.status_code == status, headers
+        assert ask.post("/api/lists", content=b" " * (MAX_BODY + 1)).status_code == 413
         ported = ask.post("/api/lists", headers={"Host": "localhost:1"}, json=asked)
         assert ported.status_code == 200  # a tunnel ends at another port
 
@@ -214,7 +216,7 @@ def test_an_operator_sees_lists_reasons_and_the_policy_s_effect(
     assert browser.run(titles) == [offer.title for offer in offers]
     assert "Lists for user" in text(browser, "whose")
     assert "unlike items" in text(browser, "other-name")
-    wait(browser, "return document.querySelector('#greedy .why').textContent.includes('scores')")
+    wait(browser, "return document.querySelector('#greedy .why').textContent.includes('Scores')")
     (fault,) = browser.console()  # of the user who is not known
     assert "404" in fault
     for width in WIDTHS:
