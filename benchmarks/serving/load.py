@@ -87,7 +87,7 @@ def table() -> str:
     """The last result of each kind, for the page."""
     last = {line["what"]: line for line in map(json.loads, RESULTS.read_text().splitlines())}
     rows = [
-        "| | requests | p50 | p90 | p99 | longest | statuses | load average before, after (of 1 min) |",
+        "| | requests | p50 | p90 | p99 | longest | statuses | load before, after |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for what, name in (("load", "undisturbed"), ("kill", "killed and started again")):
