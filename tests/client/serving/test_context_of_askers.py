@@ -79,7 +79,7 @@ def test_attributes_of_somebody_new_are_read_and_a_foreign_name_is_refused(
     values = sorted(set(recommender.served.histories.attributes[name]))
     told = [
         [offer.score for offer in recommender.recommend(Visitor((), {name: value}), 5, DAY).offers]
-        for value in values[:2]
+        for value in (values[0], values[-1])
     ]
     assert told[0] != told[1]
     with pytest.raises(RequestFault, match="attribute 'shoe size' is none of this site's users"):
