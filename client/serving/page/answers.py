@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
@@ -71,6 +72,7 @@ class PageAnswers:
     def __init__(self, recommender: SiteRecommender) -> None:
         """Of a recommender that was loaded with facts."""
         self.recommender = recommender
+        self._catching_up = threading.Lock()
 
     def site(self) -> dict[str, Any]:
         """What is served."""
@@ -103,7 +105,8 @@ class PageAnswers:
     def lists(self, asked: AskedList) -> dict[str, Any]:
         """The greedy list, and the one under the policy, with what each is like."""
         recommender, who = self.recommender, asked.who
-        recommender.catch_up()
+        with self._catching_up:
+            recommender.catch_up()
         served = recommender.served
         try:
             asker = recommender.asker(who)

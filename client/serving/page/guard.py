@@ -50,7 +50,7 @@ class Logins:
     def open(self, code: str) -> str | None:
         """A session for a code, which works no more; None for any other."""
         with self._lock:
-            if not hmac.compare_digest(code.encode(), self._code.encode()):
+            if not hmac.compare_digest(code.encode(errors="replace"), self._code.encode()):
                 return None
             self._code = secrets.token_urlsafe(32)
             self._sessions.append(secrets.token_urlsafe(32))

@@ -148,6 +148,10 @@ def test_only_who_opened_the_link_may_read(page: Page, user: str) -> None:
         assert page.logins.code != link
         assert httpx.post(f"{page.address}/api/login", json={"code": link}).status_code == 403
         assert httpx.post(f"{page.address}/api/login", json=[link]).status_code == 403
+        broken = '{"code": "\\ud800"}'
+        as_json = {"Content-Type": "application/json"}
+        answer = httpx.post(f"{page.address}/api/login", content=broken, headers=as_json)
+        assert answer.status_code == 403
         for headers in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Bearer {link}"}):
             for path in ("/api/site", "/api/titles?q=a", "/api/lists", "/docs", "/nothing"):
                 answer = httpx.request(
