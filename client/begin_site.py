@@ -13,6 +13,7 @@ from typing import NamedTuple
 from client.connection import SUPERNODE_UNIT, make_connection, supernode_command
 from client.policy_file import POLICY_FILE
 from client.resident.socket_file import default_socket
+from client.serving.feedback import SERVING_FOLDER
 from client.site_identity import load_identity
 from client.site_ledger import KEYS_FOLDER
 from client.site_plan import SitePlan, checked, installed_program
@@ -28,6 +29,7 @@ UNITS = (
     "fedrec-refresh.service",
     "fedrec-refresh.timer",
     "fedrec-monitor.service",
+    "fedrec-serve.service",
 )
 
 
@@ -62,6 +64,9 @@ class Begun(NamedTuple):
             lines.append(
                 f"  3. systemctl enable --now fedrec-site.service{node} fedrec-refresh.timer "
                 "fedrec-monitor.service"
+            )
+            lines.append(
+                "  later, with an adapter installed: systemctl enable --now fedrec-serve.service"
             )
         if self.node_public_key is not None:
             lines += ["for the coordinator, who runs add-site:", f"  {self.node_public_key}"]
@@ -102,6 +107,7 @@ def begin_site(plan: SitePlan) -> Begun:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         units.mkdir(parents=True, exist_ok=True)
+        (folder / SERVING_FOLDER).mkdir(mode=0o700, exist_ok=True)
     identity = load_identity(folder / KEYS_FOLDER)
     load_pseudonyms(folder / KEYS_FOLDER, begin=True)
     _write_new(folder / POLICY_FILE, _filled(POLICY_FILE, words), 0o600)

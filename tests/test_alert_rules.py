@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from client.monitor import Figures
 from client.policy import SitePolicy
 from client.resident.site_metrics import SiteMetrics
+from client.serving.metrics import ServedFigures, ServingMetrics, served_metrics
 from common.logs import FIELDS
 from server.certificates import issue, make_authority
 from server.gate_metrics import FolderCollector, GateMetrics, run_metrics
@@ -47,7 +48,11 @@ def names(tmp_path: Path) -> dict[str, set[str]]:
     site.write(tmp_path / "north.prom")
     line = SiteLine("north", epsilon_spent=1.0, epsilon_left=7.0)
     run = RunStatus("week-1", "running", 1, 2, "2026-01-01T00:00:00+00:00", "", {}, (line,))
+    serving = ServingMetrics()
+    serving.answered("Recommend", "OK", 0.001)
     pages: list[Metric] = [
+        *text_string_to_metric_families(generate_latest(serving.registry).decode()),
+        *served_metrics(ServedFigures(("north", "0001-a", "week-1", "greedy"), {"new": 0}, 1, 0)),
         *text_string_to_metric_families(generate_latest(gate.registry).decode()),
         *FolderCollector(folder).collect(),
         *run_metrics(run),

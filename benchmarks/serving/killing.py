@@ -51,9 +51,19 @@ def retried(ask: Client, request: pb.FeedbackRequest, service: Service) -> int:
 
 
 def kill_under_load(
-    service: Service, users: Sequence[str], items: Sequence[str], *, kills: int, every: float
+    service: Service,
+    users: Sequence[str],
+    items: Sequence[str],
+    *,
+    kills: int,
+    every: float,
+    clients: int = 8,
+    pause: float = 0.0,
 ) -> Losses:
-    """Feedback from eight clients while the service is killed and started again."""
+    """Feedback from `clients` while the service is killed and started again.
+
+    Each sends its next row `pause` seconds after the one before was answered.
+    """
     events, stop = [], threading.Event()
     retries: list[int] = []
 
@@ -75,9 +85,10 @@ def kill_under_load(
                 fields["unix_seconds"] = fields.pop("at")
                 retries.append(retried(ask, pb.FeedbackRequest(**fields), service))
                 number += 1
+                time.sleep(pause)
 
-    with ThreadPoolExecutor(8) as pool:
-        workers = [pool.submit(send, worker) for worker in range(8)]
+    with ThreadPoolExecutor(clients) as pool:
+        workers = [pool.submit(send, worker) for worker in range(clients)]
         try:
             for _ in range(kills):
                 time.sleep(every)

@@ -2,13 +2,15 @@
 
 ::
 
-    PYTHONPATH=. python -m benchmarks.serving.load                       # 100 requests/s, 60 s
-    PYTHONPATH=. python -m benchmarks.serving.load --kill-every 15 --seconds 60
+    PYTHONPATH=. python -m benchmarks.serving.load --write docs/serving.md   # 100 requests/s, 60 s
+    PYTHONPATH=. python -m benchmarks.serving.load --kill-every 15 --seconds 120 \\
+        --write docs/serving.md
 
 Open loop: requests are sent when they are due, whether or not earlier ones were answered, and a
 latency counts from when its request was due. Service and clients share this machine. Users are
-those of MovieLens-100K with at least 100 interactions; the adapter has the demo's shape and made-up
-numbers (`made_site`).
+those of MovieLens-100K with at least 100 interactions; the adapter has the demo's shape and
+made-up numbers (`made_site`). With `--write` a result is kept as a line of `results.jsonl`, and
+the page's table is renewed.
 """
 
 from __future__ import annotations
@@ -16,83 +18,106 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import signal
 import tempfile
-import threading
-import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import grpc
 import numpy as np
 
+from benchmarks.adapter_gain.page import renew
 from benchmarks.serving.killing import kill_under_load
+from benchmarks.serving.open_loop import open_loop
 from benchmarks.serving.process import Service, running
-from client.serving import serving_pb2 as pb
-from client.serving.rpc import client
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+START_S = 20.0
+"""A start takes about so long; the load goes on meanwhile."""
+COMMAND = "python -m benchmarks.serving.load"
 
 
-@dataclass
-class Latencies:
-    """Of one load, in seconds, and how requests ended."""
-
-    seconds: list[float] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
-
-    def summary(self) -> dict[str, object]:
-        found = np.array(self.seconds) * 1000
-        cuts = {f"p{cut:g}_ms": round(float(np.percentile(found, cut)), 2) for cut in (50, 90, 99)}
-        return {"requests": len(found), **cuts, "max_ms": round(float(found.max()), 2)} | {
-            "statuses": dict(self.statuses)
-        }
-
-
-def open_loop(service: Service, users: Sequence[str], rate: float, seconds: float) -> Latencies:
-    """`rate` requests a second for lists of ten, each counted from when it was due."""
-    found, lock, left = Latencies(), threading.Lock(), threading.Semaphore(0)
-    metadata = service.metadata
-    count = round(rate * seconds)
-
-    def done(due: float, call: grpc.Future) -> None:
-        now = time.perf_counter()
-        with lock:
-            found.seconds.append(now - due)
-            found.statuses[call.code().name] += 1
-        left.release()
-
-    with grpc.insecure_channel(service.address) as channel:
-        ask = client(channel)
-        for user in users[:20]:
-            ask.Recommend(pb.RecommendRequest(user=user, k=10), metadata=metadata)
-        start = time.perf_counter() + 0.1
-        for number in range(count):
-            due = start + number / rate
-            time.sleep(max(0.0, due - time.perf_counter()))
-            request = pb.RecommendRequest(user=users[number % len(users)], k=10)
-            call = ask.Recommend.future(request, metadata=metadata, timeout=10)
-            call.add_done_callback(lambda call, due=due: done(due, call))
-        for _ in range(count):
-            left.acquire()
-    return found
-
-
-def movielens_site(folder: Path) -> tuple[Path, list[str]]:
-    """A site with all of MovieLens-100K and an adapter, and its users of long histories."""
+def movielens_site(folder: Path) -> tuple[Path, dict[str, int]]:
+    """A site with all of MovieLens-100K and an adapter; its users' lengths where they are long."""
     from benchmarks.serving.made_site import install, make_export, make_site
     from common.config_loading import load_config
     from simulations.datasets import load_dataset
 
     config = load_config(
-        scenario=Path("simulations/scenarios/demo.toml"), overrides=["data.sites=1"]
+        scenario=Path("simulations/scenarios/demo.toml"),
+        overrides=["data.sites=1", "federation.min_sites=1", "privacy.mode=none"],
     )
     dataset = load_dataset(config.data)
     site = make_site(dataset, config, folder / "sites")
     install(make_export(dataset, config, folder, 1), site, dataset, config)
     lengths = np.bincount(dataset.interactions.user)
-    long = [dataset.interactions.user_ids[user] for user in np.flatnonzero(lengths >= 100)]
-    return site, long
+    long = np.flatnonzero(lengths >= 100)
+    return site, {dataset.interactions.user_ids[user]: int(lengths[user]) for user in long}
+
+
+def measured(
+    service: Service, users: dict[str, int], rate: float, seconds: float
+) -> dict[str, Any]:
+    """Latencies of an undisturbed service."""
+    found = open_loop(service, list(users), rate, seconds)
+    return {"what": "load", **found.summary()}
+
+
+def killed(
+    service: Service, users: dict[str, int], rate: float, seconds: float, every: float
+) -> dict[str, Any]:
+    """Lists at the full rate and feedback beside it, from clients that try again."""
+    kills = max(1, int((seconds - every) / (every + START_S)))
+    items = [str(number) for number in range(1, 1683)]
+    with ThreadPoolExecutor(1) as pool:
+        lists = pool.submit(open_loop, service, list(users), rate, seconds, tries_again=True)
+        losses = kill_under_load(
+            service, list(users), items, kills=kills, every=every, clients=2, pause=0.1
+        )
+        found = lists.result()
+    answered = found.statuses["OK"]
+    feedback = {f"feedback_{name}": value for name, value in vars(losses).items()}
+    lost = len(found.seconds) - answered + losses.sent - losses.recorded
+    return {"what": "kill", **found.summary(), **feedback, "lost": lost}
+
+
+def table() -> str:
+    """The last result of each kind, for the page."""
+    last = {line["what"]: line for line in map(json.loads, RESULTS.read_text().splitlines())}
+    rows = [
+        "| | requests | p50 | p90 | p99 | longest | statuses | load before, after |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for what, name in (("load", "undisturbed"), ("kill", "killed and started again")):
+        if what not in last:
+            continue
+        line = last[what]
+        times = [f"{line[key]:g} ms" for key in ("p50_ms", "p90_ms", "p99_ms", "max_ms")]
+        statuses = ", ".join(f"{count} {status}" for status, count in line["statuses"].items())
+        loads = f"{line['load_before']:.1f}, {line['load_after']:.1f}"
+        rows.append(f"| {name} | {line['requests']} | {' | '.join(times)} | {statuses} | {loads} |")
+    if "load" in last:
+        line = last["load"]
+        rows += [
+            "",
+            f"{line['rate']:g} requests/s for {line['seconds']:g} s, {line['items']} items, "
+            f"histories of {line['shortest']} to {line['longest']} (median {line['median']}); "
+            f"{line['cores']} cores ({line['machine']}), shared by service and clients, "
+            f"at niceness {line.get('nice', 0)}; one minute's load average in the table.",
+        ]
+    if "kill" in last:
+        line = last["kill"]
+        rows += [
+            "",
+            f"Killed (SIGKILL) {line['feedback_kills']} times: {line['requests']} lists asked for, "
+            f"{line['statuses'].get('OK', 0)} answered after {line['retries']} retries; "
+            f"{line['feedback_sent']} rows of feedback sent, {line['feedback_answered']} answered, "
+            f"{line['feedback_recorded']} found in the database once. Lost: {line['lost']}. "
+            f"A service is back {line['back_s']:g} s after it was killed (median).",
+        ]
+    return "\n".join(rows)
 
 
 def main() -> None:
@@ -101,6 +126,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--kill-every", type=float, default=0.0)
     parser.add_argument("--folder", type=Path, help="keep the made site here, or use the one there")
+    parser.add_argument("--write", type=Path, help="keep the result, and renew this page's table")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
@@ -111,19 +137,34 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             site, users = movielens_site(folder)
             known.write_text(json.dumps(users))
+        before = os.getloadavg()[0]
         with running(site) as service:
-            load = os.getloadavg()[0]
             if given.kill_every:
-                kills = max(1, int(given.seconds / given.kill_every))
-                items = [str(number) for number in range(1, 1683)]
-                losses = kill_under_load(service, users, items, kills=kills, every=given.kill_every)
-                print(json.dumps(vars(losses)))
+                found = killed(service, users, given.rate, given.seconds, given.kill_every)
+                found["back_s"] = round(float(np.median(service.starts[1:])), 1)
             else:
-                found = open_loop(service, users, given.rate, given.seconds)
-                after = os.getloadavg()[0]
-                print(json.dumps(found.summary() | {"load_before": load, "load_after": after}))
-            if service.process is not None:
-                print(f"exit code after SIGTERM: {service.end(signal.SIGTERM)}")
+                found = measured(service, users, given.rate, given.seconds)
+            found["exit_code"] = service.end(signal.SIGTERM)
+    lengths = list(users.values())
+    result = found | {
+        "rate": given.rate,
+        "seconds": given.seconds,
+        "items": 1682,
+        "shortest": min(lengths),
+        "median": int(np.median(lengths)),
+        "longest": max(lengths),
+        "load_before": round(before, 2),
+        "load_after": round(os.getloadavg()[0], 2),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "nice": os.nice(0),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    print(json.dumps(result))
+    if given.write is not None:
+        with RESULTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        renew(given.write, COMMAND, table())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.serving.rpc import bearer
@@ -25,12 +25,17 @@ def free_port() -> int:
 
 @dataclass
 class Service:
-    """A `fedrec-site serve` in a process of its own."""
+    """A `fedrec-site serve` in a process of its own.
+
+    `starts` has how long each start took, in seconds.
+    """
 
     site: Path
     port: int
     options: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
+    starts: list[float] = field(default_factory=list)
+    _started: float = 0.0
 
     @property
     def address(self) -> str:
@@ -45,6 +50,7 @@ class Service:
         return bearer((self.site / "serving" / "token").read_text().strip())
 
     def start(self) -> None:
+        self._started = time.monotonic()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
@@ -64,6 +70,7 @@ class Service:
             if time.monotonic() > end:
                 raise TimeoutError(f"no service after {START_S:.0f} s; see {self.log}")
             time.sleep(0.05)
+        self.starts.append(time.monotonic() - self._started)
 
     def end(self, number: signal.Signals) -> int:
         if self.process is None:

@@ -68,8 +68,9 @@ def read_token(path: Path) -> str:
 class TokenNeeded(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignore]
     """Lets nobody ask who does not show the token."""
 
-    def __init__(self, token: str) -> None:
-        """Wants ``authorization: Bearer TOKEN``."""
+    def __init__(self, token: str, turned_away: Callable[[str], None]) -> None:
+        """Wants ``authorization: Bearer TOKEN``; tells `turned_away` what others asked for."""
+        self._turned_away = turned_away
         self._wanted = f"Bearer {token}".encode()
         self._refusal: Any = grpc.unary_unary_rpc_method_handler(_refuse)
 
@@ -85,6 +86,7 @@ class TokenNeeded(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignore]
         is_open = handler_call_details.method.startswith(OPEN_METHODS)
         if is_open or (len(shown) == 1 and hmac.compare_digest(shown[0], self._wanted)):
             return continuation(handler_call_details)
+        self._turned_away(handler_call_details.method)
         return self._refusal
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,16 +62,25 @@ class OfferedItems:
         return {item_id: place for place, item_id in enumerate(self.item_ids)}
 
     def title(self, place: int) -> str:
-        """An item's text, cut to a line."""
-        known = len(self.catalogue)
-        old = place < known or self.new is None
-        text = self.catalogue.texts[place] if old else self._new_texts[place - known]
-        line = " ".join(text.split())
+        """An item's text without the genres at its end, cut to a line."""
+        line = " ".join(self._text(place).split())
+        genres = self.genres(place)
+        short = line.removesuffix(f" Genres: {', '.join(genres)}").rstrip(".") if genres else ""
+        line = short or line
         return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
 
-    @property
-    def _new_texts(self) -> Sequence[str]:
-        return () if self.new is None else self.new.texts
+    def genres(self, place: int) -> tuple[str, ...]:
+        """An item's genres; none where none are known."""
+        known = len(self.catalogue)
+        if place < known or self.new is None:
+            return self.catalogue.genres[place]
+        return self.new.genres[place - known]
+
+    def _text(self, place: int) -> str:
+        known = len(self.catalogue)
+        if place < known or self.new is None:
+            return self.catalogue.texts[place]
+        return self.new.texts[place - known]
 
 
 def read_new_items(path: Path | None) -> Catalogue | None:

@@ -37,6 +37,10 @@ def recommend(
     new_user: Annotated[
         bool, typer.Option("--new-user", help="Instead of a user: somebody who had nothing.")
     ] = False,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of somebody new, for a model that reads it."),
+    ] = None,
     k: Annotated[int, typer.Option("--k", help="Length of the list.")] = 10,
     why: Annotated[bool, typer.Option("--why", help="Add a reason to each item.")] = False,
     new_items: NewItems = None,
@@ -44,15 +48,16 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Print the list of one user, or of somebody new."""
-    from client.serving.feedback import FEEDBACK_FILE, FeedbackStore
+    from client.serving.feedback import FEEDBACK_FILE, SERVING_FOLDER, FeedbackStore
     from client.serving.recommending import SiteRecommender, Visitor
-    from client.serving.run import SERVING_FOLDER
     from client.serving.served import WhatToServe
     from common.errors import ConfigError
 
     if sum([user is not None, bool(item), new_user]) != 1:
         raise ConfigError(["give exactly one of --user, --item and --new-user"])
-    who = Visitor(tuple(item or ())) if user is None else user
+    if user is not None and attribute:
+        raise ConfigError(["--attribute is for somebody new; a user's are in the site's tables"])
+    who = Visitor(tuple(item or ()), _pairs(attribute or [])) if user is None else user
     folder = site / SERVING_FOLDER
     has_feedback = (folder / FEEDBACK_FILE).exists()
     recommender = SiteRecommender(
@@ -92,6 +97,16 @@ def serve(
     waiting: Annotated[
         int, typer.Option(min=0, max=10_000, help="Requests that may wait; more are refused.")
     ] = 64,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="For Prometheus, on this machine; 0: none.")
+    ] = 0,
+    rerank: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="Lists with variety: mmr:S, calibrated:S or cap:S, with S from 0 to 1.",
+        ),
+    ] = "greedy",
     new_items: NewItems = None,
     as_of: AsOf = None,
 ) -> None:
@@ -99,18 +114,43 @@ def serve(
     from client.serving.ending import EndInOrder
 
     end = EndInOrder()  # before the next imports, which start threads
+    from client.serving.reranking import list_policy
     from client.serving.run import serve_site
     from client.serving.served import WhatToServe
     from client.serving.server import Limits
 
     serve_site(
-        WhatToServe(site.resolve(), new_items, as_of),
+        WhatToServe(site.resolve(), new_items, as_of, with_facts=rerank != "greedy"),
         listen,
         tls=_tls(tls_cert, tls_key, client_ca),
         token_file=token_file,
         limits=Limits(workers, waiting),
+        metrics_port=metrics_port,
+        policy=list_policy(rerank),
         end=end,
     )
+
+
+def page(
+    site: Site,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine; 0: any.")] = 8765,
+    new_items: NewItems = None,
+    as_of: AsOf = None,
+) -> None:
+    """Show lists, reasons and a policy's effect on a page, on this machine alone."""
+    from client.serving.page.run import serve_page
+    from client.serving.served import WhatToServe
+
+    serve_page(WhatToServe(site.resolve(), new_items, as_of, with_facts=True), port)
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    from common.errors import ConfigError
+
+    wrong = [each for each in given if not each.partition("=")[0] or "=" not in each]
+    if wrong:
+        raise ConfigError([f"--attribute must be NAME=VALUE, got {wrong[0]!a}; such as age=34"])
+    return {each.partition("=")[0]: each.partition("=")[2] for each in given}
 
 
 def _tls(certificate: Path | None, key: Path | None, authority: Path | None) -> TlsFiles | None:

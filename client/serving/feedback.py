@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 
 from common.errors import RequestFault, RunFolderError
 
+SERVING_FOLDER = "serving"
+"""Of a site's folder: all that the recommendation service may write."""
 FEEDBACK_FILE = "feedback.sqlite"
 Kind = Literal["taken", "dismissed"]
 
@@ -87,11 +89,18 @@ class FeedbackStore:
             )
         return False
 
-    def events(self) -> Iterator[Event]:
-        """All of them, in the order they came."""
+    def events(self, skip: int = 0) -> Iterator[Event]:
+        """All of them but the first `skip`, in the order they came."""
         with self._lock, self._errors():
-            rows = self._connection.execute("SELECT * FROM feedback ORDER BY rowid").fetchall()
+            rows = self._connection.execute(
+                "SELECT * FROM feedback ORDER BY rowid LIMIT -1 OFFSET ?", (skip,)
+            ).fetchall()
         return (Event(*row) for row in rows)
+
+    def count(self) -> int:
+        """How many there are."""
+        with self._lock, self._errors():
+            return int(self._connection.execute("SELECT COUNT(*) FROM feedback").fetchone()[0])
 
     def close(self) -> None:
         """Nothing is recorded afterwards."""

@@ -1,7 +1,8 @@
 """The choice of a list among scored candidates.
 
-A policy sees candidates and their scores and nothing else of the user. What it returns says
-with which probability each place went to its item, which whoever learns from the lists needs.
+A policy sees candidates, their scores, and the history that they were scored for; and what is
+public of the items. What it returns says with which probability each place went to its item, which
+whoever learns from the lists needs.
 """
 
 from __future__ import annotations
@@ -14,16 +15,32 @@ import numpy.typing as npt
 from common.interactions import Float32Array, Int64Array
 
 
+class ItemFacts(NamedTuple):
+    """What is public of V items, for policies that read more than scores.
+
+    Attributes:
+        vectors: float64 ``[V, d]`` of the items' texts, as `fedrec diversity` reads them.
+        genres: float64 ``[V, G]`` (`common.diverse_lists.genre_shares`); G is 0 without any.
+    """
+
+    vectors: npt.NDArray[np.float64]
+    genres: npt.NDArray[np.float64]
+
+
 class Candidates(NamedTuple):
     """What may be offered to one user.
 
     Attributes:
         items: int64 ``[C]``, places of items, rising.
         scores: float32 ``[C]``, finite.
+        history: int64 ``[n]``, places of items, oldest first.
+        facts: of all items; None where they were not loaded (`WhatToServe.with_facts`).
     """
 
     items: Int64Array
     scores: Float32Array
+    history: Int64Array = np.zeros(0, dtype=np.int64)
+    facts: ItemFacts | None = None
 
 
 class Chosen(NamedTuple):

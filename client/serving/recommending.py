@@ -16,7 +16,6 @@ from client.serving.list_policy import Candidates, Greedy, ListPolicy
 from client.serving.reasons import Explanation, explain, sentence
 from client.serving.served import Served
 from common.errors import RequestFault
-from common.interactions import Float32Array
 
 MAX_ID = 200
 """Characters of an id that a client makes up."""
@@ -103,9 +102,8 @@ class SiteRecommender:
         self._served = served
         self._feedback = feedback
         self._policy = policy or Greedy()
-        self._taken = Taken()
-        for event in feedback.events() if feedback is not None else ():
-            self._know(event)
+        self._taken, self._read = Taken(), 0
+        self.catch_up()
 
     @property
     def served(self) -> Served:
@@ -117,17 +115,26 @@ class SiteRecommender:
         """Name of the policy."""
         return self._policy.name
 
+    def catch_up(self) -> None:
+        """Takes up what was recorded since, by another process."""
+        for event in self._feedback.events(self._read) if self._feedback is not None else ():
+            self._know(event)
+            self._read += 1
+
     def swap(self, served: Served) -> None:
         """From now on `served` answers."""
         self._served = served
 
-    def recommend(self, who: Who, k: int, moment: int = 0) -> Answer:
+    def recommend(
+        self, who: Who, k: int, moment: int = 0, policy: ListPolicy | None = None
+    ) -> Answer:
         """The list of k items for `who`; shorter where fewer are left.
 
         Args:
             who: who asks.
             k: from 1 to the number of items.
             moment: unix seconds; 0: now.
+            policy: instead of the service's own.
 
         Raises:
             RequestFault: k, an id or the moment is wrong, or the user is unknown.
@@ -137,9 +144,9 @@ class SiteRecommender:
             raise RequestFault(
                 "invalid", f"k must be between 1 and {len(served.items)}, the items, got {k}"
             )
-        asker = self._asker(served, who)
-        candidates = _candidates(asker, served.index.scores(asker.at(_moment(moment))))
-        chosen = self._policy.choose(candidates, k)
+        asker, policy = self._asker(served, who), policy or self._policy
+        candidates = candidates_of(served, asker, _moment(moment))
+        chosen = policy.choose(candidates, k)
         offers = [
             Offer(
                 served.items.item_ids[item], served.items.title(item), float(score), float(chance)
@@ -151,7 +158,15 @@ class SiteRecommender:
                 strict=True,
             )
         ]
-        return Answer(secrets.token_hex(16), served.adapter, self._policy.name, offers)
+        return Answer(secrets.token_hex(16), served.adapter, policy.name, offers)
+
+    def asker(self, who: Who) -> Asker:
+        """Who asks, as the score sees them now.
+
+        Raises:
+            RequestFault: an id is wrong, or the user or an item is unknown.
+        """
+        return self._asker(self._served, who)
 
     def explain(self, who: Who, item_id: str, top: int, moment: int = 0) -> Reasons:
         """Why `who` is offered an item.
@@ -198,6 +213,7 @@ class SiteRecommender:
         if isinstance(who, Visitor):
             history = [served.items.index_of(item_id) for item_id in who.item_ids]
             once = np.array(list(dict.fromkeys(history)), dtype=np.int64)
+            _check_attributes(served, who.attributes)
             return served.histories.stranger(once, who.attributes)
         _check_id("user", who)
         key = served.user_key(who)
@@ -211,12 +227,25 @@ class SiteRecommender:
         return extended(asker or served.histories.stranger(nobody, {}), taken, places)
 
 
-def _candidates(asker: Asker, scores: Float32Array) -> Candidates:
+def candidates_of(served: Served, asker: Asker, moment: int) -> Candidates:
     """All items that the asker has not had; one without a finite score cannot be offered."""
+    scores = served.index.scores(asker.at(moment))
     free = np.isfinite(scores)
     free[asker.history] = False
     items = np.flatnonzero(free)
-    return Candidates(items, scores[items])
+    return Candidates(items, scores[items], asker.history, served.facts)
+
+
+def _check_attributes(served: Served, given: Mapping[str, str]) -> None:
+    """A name that the site's tables lack would be hashed like any other, and mean nothing."""
+    known = served.histories.attributes
+    wrong = sorted(set(given) - set(known)) if served.index.encoder.buckets else []
+    if wrong:
+        raise RequestFault(
+            "invalid",
+            f"attribute {wrong[0][:100]!r} is none of this site's users; give some of "
+            f"{', '.join(sorted(known))}",
+        )
 
 
 def _moment(given: int) -> int:

@@ -12,16 +12,20 @@ import torch
 from client.resident.socket_file import only_agent
 from client.serving.access import TlsFiles, own_token, read_token
 from client.serving.ending import EndInOrder
-from client.serving.feedback import FeedbackStore
+from client.serving.feedback import SERVING_FOLDER, FeedbackStore
+from client.serving.list_policy import ListPolicy
+from client.serving.metrics import ServedCollector, ServingMetrics
 from client.serving.recommending import SiteRecommender, Visitor
+from client.serving.reranking import check_facts
 from client.serving.served import WhatToServe
 from client.serving.server import Limits, serving
 from client.serving.swapping import Swapper, stamp
 from common.atomic_files import file_errors
 from common.logs import configure_log
+from common.loopback import metrics_served
 
-SERVING_FOLDER = "serving"
 LOCK_FILE = "lock"
+LOOPBACK = "127.0.0.1"
 
 logger = logging.getLogger("fedrec-site")
 
@@ -33,6 +37,8 @@ def serve_site(
     tls: TlsFiles | None,
     token_file: Path | None,
     limits: Limits,
+    metrics_port: int,
+    policy: ListPolicy,
     end: EndInOrder,
 ) -> None:
     """Serves recommendations until SIGTERM or SIGINT.
@@ -43,6 +49,8 @@ def serve_site(
         tls: None: plain text, on this machine alone.
         token_file: None: the site's own, made at the first start; not needed under mutual TLS.
         limits: how much is taken on.
+        metrics_port: for Prometheus, on this machine; 0: none.
+        policy: chooses the lists.
         end: made before this module was imported.
 
     Raises:
@@ -52,6 +60,7 @@ def serve_site(
     torch.set_num_threads(1)  # a query is small; the requests beside it use the other cores
     seen = stamp(what.site)
     served = what.load()  # a folder that is no site must get no file
+    check_facts(policy, served.facts)
     folder = what.site / SERVING_FOLDER
     with file_errors("make", folder):
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -59,14 +68,18 @@ def serve_site(
         only_agent(folder / LOCK_FILE, f"site {what.site}"),
         closing(FeedbackStore(folder)) as feedback,
     ):
-        recommender = SiteRecommender(served, feedback)
+        recommender = SiteRecommender(served, feedback, policy)
         recommender.recommend(Visitor(), 1)  # the first call of everything is slow
         gc.collect()
         gc.freeze()
-        token = _token(folder, token_file, tls)
+        token, metrics = _token(folder, token_file, tls), ServingMetrics()
+        metrics.registry.register(ServedCollector(recommender, feedback))
         with (
-            Swapper(what, recommender, seen),
-            serving(recommender, listen, token=token, tls=tls, limits=limits) as service,
+            Swapper(what, recommender, seen, metrics),
+            metrics_served(metrics.registry, LOOPBACK, metrics_port),
+            serving(
+                recommender, listen, token=token, tls=tls, limits=limits, metrics=metrics
+            ) as service,
         ):
             end.ready()
             logger.info("%s", _greeting(recommender, service.address, folder, token_file, tls))

@@ -11,11 +11,16 @@ import torch
 from client.installed_adapter import ADAPTERS_FOLDER, read_current
 from client.serving.catalogue import OfferedItems, read_new_items
 from client.serving.histories import Asker, Histories, pseudonyms_of
-from client.site_data import load_site
+from client.serving.list_policy import ItemFacts
+from client.site_data import SiteData, load_site
 from client.source.pseudonyms import Pseudonyms
+from client.source.settings_file import SOURCE_FILE
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
 from common.base_weights import load_tokenizer, resolve_base_weights
-from common.errors import ExportError
+from common.config import ModelConfig
+from common.context import ContextEncoder
+from common.diverse_lists import genre_shares
+from common.errors import DataError, ExportError
 from common.frozen_prefix import frozen_layers, frozen_prefix
 from common.holdout import Stage
 from common.item_index import ItemIndex, build_index
@@ -35,6 +40,7 @@ class Served:
         index: their scores.
         histories: of the users in the site's tables.
         pseudonyms: where the tables have pseudonyms.
+        facts: what policies read of the items; None where nobody asked for it.
         loaded_at: unix seconds.
     """
 
@@ -45,6 +51,7 @@ class Served:
     index: ItemIndex
     histories: Histories
     pseudonyms: Pseudonyms | None
+    facts: ItemFacts | None = None
     loaded_at: int = field(default_factory=lambda: int(time.time()))
 
     def user_key(self, user: str) -> str:
@@ -64,11 +71,13 @@ class WhatToServe:
         site: the site's folder.
         new_items: a table of items that the run did not know.
         as_of: histories end before the targets of this stage of the run's evaluation.
+        with_facts: load what policies read of the items beside their scores.
     """
 
     site: Path
     new_items: Path | None = None
     as_of: Stage | None = None
+    with_facts: bool = False
 
     def load(self) -> Served:
         """Reads the site's data and its current adapter, and builds the index.
@@ -79,18 +88,36 @@ class WhatToServe:
         """
         data = load_site(self.site)
         name, export = _current_adapter(self.site)
+        _check_context(self.site, name, export.config.model, data)
         items = OfferedItems(data.catalogue, read_new_items(self.new_items))
         recommender = loaded_recommender(
             export.config, data.catalogue, export.adapter, export.item_prior, export.item_to_item
         )
+        texts = _texts_of_new(recommender, items)
+        whitened = None if texts is None else recommender.whitening(texts)
         return Served(
             site=data.site,
             adapter=name,
             manifest=export.manifest,
             items=items,
-            index=build_index(recommender, _new_vectors(recommender, items)),
+            index=build_index(recommender, whitened),
             histories=Histories.of(data, export.config, self.as_of),
             pseudonyms=pseudonyms_of(self.site, data),
+            facts=_facts(recommender, items, texts) if self.with_facts else None,
+        )
+
+
+def _check_context(site: Path, adapter: str, model: ModelConfig, data: SiteData) -> None:
+    """Refuses an adapter whose model reads what this site's tables lack.
+
+    Raises:
+        DataError: it reads attributes of users, and there are none; times are in every table.
+    """
+    if ContextEncoder.of(model).buckets and not data.users.attributes:
+        raise DataError(
+            f"adapter {adapter} reads attributes of users (model.context={model.context}), and the "
+            f"users table of {site} has none; name columns under [users] in {SOURCE_FILE} and run "
+            "`fedrec-site refresh`, or install an adapter that was trained without"
         )
 
 
@@ -109,8 +136,19 @@ def _current_adapter(site: Path) -> tuple[str, ExportedAdapter]:
 
 
 @torch.no_grad()
-def _new_vectors(recommender: Recommender, items: OfferedItems) -> torch.Tensor | None:
-    """Whitened text vectors of the new items under the adapter, ``[n, d]``."""
+def _facts(
+    recommender: Recommender, items: OfferedItems, texts_of_new: torch.Tensor | None
+) -> ItemFacts:
+    vectors = recommender.item_tower.table()
+    if texts_of_new is not None:
+        vectors = torch.cat([vectors, texts_of_new])
+    genres = items.catalogue.genres + (() if items.new is None else items.new.genres)
+    return ItemFacts(vectors.double().cpu().numpy(), genre_shares(genres))
+
+
+@torch.no_grad()
+def _texts_of_new(recommender: Recommender, items: OfferedItems) -> torch.Tensor | None:
+    """Text vectors of the new items under the adapter, ``[n, d]``."""
     if items.new is None:
         return None
     model, bert = recommender.config, recommender.item_tower.bert
@@ -123,5 +161,5 @@ def _new_vectors(recommender: Recommender, items: OfferedItems) -> torch.Tensor 
         max_tokens=model.max_tokens,
         weights_sha256=weights.sha256,
     )
-    vectors: torch.Tensor = recommender.whitening(recommender.item_tower.table_of(prefix))
+    vectors: torch.Tensor = recommender.item_tower.table_of(prefix)
     return vectors

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from client.serving.access import TlsFiles, TokenNeeded, check_plain_text, credentials
+from client.serving.metrics import ServingMetrics, WatchedPool
 from client.serving.recommending import SiteRecommender
 from client.serving.rpc import SERVICE, handler
 from client.serving.service import behaviours
 from common.errors import SiteAgentError
 
 MAX_REQUEST_BYTES = 64 * 1024
+MAX_PENDING = 100_000
 GRACE_S = 20.0
 """What is in flight at the end may take so long; new requests are refused at once."""
 
@@ -64,6 +65,7 @@ def serving(
     token: str | None = None,
     tls: TlsFiles | None = None,
     limits: Limits | None = None,
+    metrics: ServingMetrics | None = None,
 ) -> Iterator[RunningService]:
     """Serves until the block ends; what is in flight then is answered.
 
@@ -73,6 +75,7 @@ def serving(
         token: what clients must show; None: only under mutual TLS.
         tls: None: plain text, on this machine alone.
         limits: None: the defaults.
+        metrics: what is counted; None: nobody looks.
 
     Raises:
         ConfigError: the address is open to a network without TLS.
@@ -83,15 +86,19 @@ def serving(
         raise ValueError("a token or mutual TLS is needed")  # our own fault, no operator's
     if tls is None:
         check_plain_text(address)
-    limits = limits or Limits()
-    pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="serving")
+    limits, metrics = limits or Limits(), metrics or ServingMetrics()
+    metrics.limited(limits.waiting)
+    pool = WatchedPool(limits.workers, metrics)
     server = grpc.server(
         pool,
-        interceptors=[] if token is None else [TokenNeeded(token)],
+        interceptors=[] if token is None else [TokenNeeded(token, metrics.turned_away)],
         maximum_concurrent_rpcs=limits.workers + limits.waiting,
         options=[
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
             ("grpc.so_reuseport", 0),  # a second service must not share the port unseen
+            # Else the core cancels some of a flood before our own limit can say why.
+            ("grpc.server.max_pending_requests", MAX_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING),
         ],
     )
     checks = health.HealthServicer()
@@ -99,7 +106,7 @@ def serving(
     reflection.enable_server_reflection(
         [SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME], server
     )
-    server.add_generic_rpc_handlers((handler(behaviours(recommender)),))
+    server.add_generic_rpc_handlers((handler(behaviours(recommender, metrics)),))
     bound = _bind(server, address, None if tls is None else credentials(tls))
     server.start()
     for name in ("", SERVICE):

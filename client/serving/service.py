@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import Message
 
 from client.serving import serving_pb2 as pb
 from client.serving.feedback import Event, Kind
+from client.serving.metrics import ServingMetrics
 from client.serving.recommending import SiteRecommender, Visitor, Who
 from client.serving.rpc import Behaviour
 from common.errors import FedrecError, RequestFault, RequestReason
@@ -27,47 +29,67 @@ _KINDS: dict[int, Kind] = {
     pb.FeedbackRequest.TAKEN: "taken",
     pb.FeedbackRequest.DISMISSED: "dismissed",
 }
+_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _INTERNAL = "the service failed; its log at the site says why"
 
 
-def behaviours(recommender: SiteRecommender) -> dict[str, Behaviour]:
-    """The four methods over `recommender`."""
+def behaviours(recommender: SiteRecommender, metrics: ServingMetrics) -> dict[str, Behaviour]:
+    """The four methods over `recommender`, counted in `metrics`."""
     methods: dict[str, Callable[[SiteRecommender, Any], Message]] = {
         "Recommend": _recommend,
         "Explain": _explain,
         "Feedback": _feedback,
         "ModelInfo": _model_info,
     }
-    return {name: _guarded(recommender, method) for name, method in methods.items()}
+    return {name: _guarded(recommender, name, methods[name], metrics) for name in methods}
+
+
+class _Refused(NamedTuple):
+    """An answer that is a status."""
+
+    status: grpc.StatusCode
+    line: str
 
 
 def _guarded(
-    recommender: SiteRecommender, method: Callable[[SiteRecommender, Any], Message]
+    recommender: SiteRecommender,
+    name: str,
+    method: Callable[[SiteRecommender, Any], Message],
+    metrics: ServingMetrics,
 ) -> Behaviour:
     """`method` behind the deadline, with a status for whatever goes wrong."""
 
     def answer(request: Any, context: grpc.ServicerContext) -> Message:
-        left = context.time_remaining()
+        begun, left = time.perf_counter(), context.time_remaining()
+        found: Message | _Refused
         if not context.is_active() or (left is not None and left <= 0):
             # It waited for its turn until nobody was left to hear the answer.
-            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before its turn")
-        try:
-            return method(recommender, request)
-        except RequestFault as fault:
-            _abort(context, _STATUS[fault.reason], str(fault))
-        except FedrecError as error:
-            logger.error("%s", error)
-            _abort(context, grpc.StatusCode.UNAVAILABLE, _INTERNAL)
-        except Exception:
-            logger.exception("a request failed")
-            _abort(context, grpc.StatusCode.INTERNAL, _INTERNAL)
+            found = _Refused(_LATE, "the deadline passed before its turn")
+        else:
+            found = _attempt(recommender, method, request)
+        status = found.status if isinstance(found, _Refused) else grpc.StatusCode.OK
+        metrics.answered(name, status.name, time.perf_counter() - begun)
+        if isinstance(found, _Refused):
+            context.abort(found.status, found.line)
+            raise RuntimeError("abort returned")  # it raises; only its types do not say so
+        return found
 
     return answer
 
 
-def _abort(context: grpc.ServicerContext, status: grpc.StatusCode, line: str) -> NoReturn:
-    context.abort(status, line)
-    raise RuntimeError("abort returned")  # it raises; only its types do not say so
+def _attempt(
+    recommender: SiteRecommender, method: Callable[[SiteRecommender, Any], Message], request: Any
+) -> Message | _Refused:
+    try:
+        return method(recommender, request)
+    except RequestFault as fault:
+        return _Refused(_STATUS[fault.reason], str(fault))
+    except FedrecError as error:
+        logger.error("%s", error)
+        return _Refused(grpc.StatusCode.UNAVAILABLE, _INTERNAL)
+    except Exception:
+        logger.exception("a request failed")
+        return _Refused(grpc.StatusCode.INTERNAL, _INTERNAL)
 
 
 def _recommend(recommender: SiteRecommender, request: pb.RecommendRequest) -> Message:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from client.installed_adapter import ADAPTERS_FOLDER, CURRENT_FILE
+from client.serving.metrics import ServingMetrics
 from client.serving.recommending import SiteRecommender
 from client.serving.served import WhatToServe
 from common.errors import FedrecError
@@ -21,8 +22,15 @@ logger = logging.getLogger("fedrec-site")
 class Swapper:
     """Watches the two files whose replacement makes something else current."""
 
-    def __init__(self, what: WhatToServe, recommender: SiteRecommender, seen: Stamp) -> None:
+    def __init__(
+        self,
+        what: WhatToServe,
+        recommender: SiteRecommender,
+        seen: Stamp,
+        metrics: ServingMetrics | None = None,
+    ) -> None:
         """Compares with `seen`, the stamp from before what is served now was loaded."""
+        self._metrics = metrics
         self._what = what
         self._recommender = recommender
         self._seen = seen
@@ -49,11 +57,17 @@ class Swapper:
             served = self._what.load()
         except FedrecError as error:
             adapter = self._recommender.served.adapter
+            self._count(is_done=False)
             logger.error("adapter %s goes on being served: %s", adapter, error)
             return False
         self._recommender.swap(served)
+        self._count(is_done=True)
         logger.info("now serving adapter %s (run %s)", served.adapter, served.manifest.run)
         return True
+
+    def _count(self, *, is_done: bool) -> None:
+        if self._metrics is not None:
+            self._metrics.swapped(is_done=is_done)
 
     def _watch(self) -> None:
         while not self._end.wait(POLL_S):

@@ -18,6 +18,7 @@ from client.policy import SitePolicy
 from client.policy_file import read_policy
 from client.resident.socket_file import default_socket
 from client.site_data import load_site
+from client.site_ledger import LEDGER_FILE
 from client.source.settings_file import parse_source, read_source
 from common.errors import ConfigError
 from server.certificates import make_authority
@@ -101,7 +102,21 @@ def test_units_have_real_paths_and_keep_their_hardening(
         "fedrec-refresh.service",
         "fedrec-refresh.timer",
         "fedrec-monitor.service",
+        "fedrec-serve.service",
     }
+    serve = units["fedrec-serve.service"]["Service"]  # reads the site, writes feedback
+    assert serve["ReadOnlyPaths"] == str(site)
+    assert serve["ReadWritePaths"] == str(site / "serving")
+    assert (site / "serving").stat().st_mode & 0o777 == 0o700
+    assert serve["InaccessiblePaths"] == f"-{site / LEDGER_FILE}"
+    assert (serve["IPAddressDeny"], serve["IPAddressAllow"]) == ("any", "localhost")
+    assert serve["NoNewPrivileges"] == serve["PrivateTmp"] == serve["PrivateDevices"] == "yes"
+    assert serve["ProtectSystem"] == "strict"
+    assert serve["User"] == "agent"
+    words = serve["ExecStart"].split()
+    assert words[1:] == [
+        *("serve", "--site", str(site), "--listen", "127.0.0.1:50061", "--metrics-port", "9097")
+    ]
     monitor = units["fedrec-monitor.service"]["Service"]  # sees the agent's figures alone
     assert (monitor["InaccessiblePaths"], monitor["IPAddressDeny"]) == (str(site), "any")
     assert "--figures /run/fedrec/north.prom" in monitor["ExecStart"]
