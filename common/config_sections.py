@@ -24,7 +24,13 @@ class DataConfig(Section):
     dataset: str = Field(
         "movielens-100k",
         min_length=1,
-        description="movielens-100k, debian-packages, synthetic, or a folder",
+        description="movielens-100k, debian-packages, news, products, ads, music, synthetic, or a "
+        "folder",
+    )
+    folder: str = Field(
+        "",
+        description="news, products, ads, music: folder with the real files; empty: a generated "
+        "sample",
     )
     split: Literal["leave_one_out", "last_fifth", "time_cut"] = "leave_one_out"
     validation_from: int = Field(
