@@ -91,7 +91,8 @@ def load_population(
     if not folder.is_dir():
         raise DataError(
             f"data.dataset={config.dataset!r} is neither a known data set nor a folder; use "
-            f"{', '.join((*PUBLIC, *READERS))}, synthetic, or a folder with {', '.join(TABLES)} tables"
+            f"{', '.join((*PUBLIC, *READERS))}, synthetic, or a folder with {', '.join(TABLES)} "
+            "tables"
         )
     return load_folder(folder, config.min_interactions)
 
