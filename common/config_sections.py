@@ -24,7 +24,13 @@ class DataConfig(Section):
     dataset: str = Field(
         "movielens-100k",
         min_length=1,
-        description="movielens-100k, debian-packages, synthetic, or a folder",
+        description="movielens-100k, debian-packages, news, products, ads, music, synthetic, or a "
+        "folder",
+    )
+    folder: str = Field(
+        "",
+        description="news, products, ads, music: folder with the real files; empty: a generated "
+        "sample",
     )
     split: Literal["leave_one_out", "last_fifth", "time_cut"] = "leave_one_out"
     validation_from: int = Field(
@@ -197,12 +203,21 @@ class FederationConfig(Section):
     min_sites: int = Field(2, ge=1, description="fewer replies than this end the run")
     round_deadline_s: float = Field(3600.0, gt=0)
     seed: int = Field(0, ge=0, description="initialisation and the non-private sampler")
+    warm_start: str = Field(
+        "", description="folder of a finished run whose adapter this one starts from; empty: none"
+    )
 
 
 class EvaluationConfig(Section):
     """How the adapter is examined. Exact figures are for the lab only."""
 
     every: int = Field(1, ge=0, description="validate each E rounds; 0: only at the end")
+    patience: int = Field(
+        0,
+        ge=0,
+        description="end the run once so many validations in a row had no better NDCG@10; "
+        "0: never; a private run needs metrics=private",
+    )
     metrics: Literal["exact", "private", "none"] = Field(
         "exact", description="asked of sites; exact: lab only; private: noised, charged releases"
     )

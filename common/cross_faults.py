@@ -59,6 +59,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
     if config.is_summed:
         yield from _sum_faults(config)
     yield from _mitigation_faults(config)
+    yield from _patience_faults(config)
     drawn = federation.sites_per_round
     if drawn > config.data.sites:
         yield CrossFault(
@@ -204,6 +205,26 @@ def _fair_weight_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"federation.weighting=fair needs evaluation.every of at least 1 and below "
             f"federation.rounds={config.federation.rounds}, so that there is a figure to weigh "
             f"by, got {evaluation.every}; set evaluation.every=1",
+        )
+
+
+def _patience_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """A run is ended by what was released, never by a look at exact figures."""
+    evaluation = config.evaluation
+    if evaluation.patience == 0:
+        return
+    needed = "private" if config.is_private else "exact"
+    if evaluation.metrics != needed:
+        yield CrossFault(
+            ("evaluation.patience", "evaluation.metrics", "privacy.mode"),
+            f"evaluation.patience needs evaluation.metrics={needed} in privacy.mode="
+            f"{config.privacy.mode}, got {evaluation.metrics}; set it, or evaluation.patience=0",
+        )
+    if evaluation.every == 0:
+        yield CrossFault(
+            ("evaluation.patience", "evaluation.every"),
+            "evaluation.patience needs validation between rounds, got evaluation.every=0; set "
+            "evaluation.every=1",
         )
 
 

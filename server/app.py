@@ -20,7 +20,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.config import RunConfig
 from common.config_loading import load_config
-from common.initial_adapter import initial_adapter
 from common.logs import configure_flower_log
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
@@ -32,6 +31,7 @@ from server.run_lock import only_server
 from server.run_records import RunRecords
 from server.site_waiting import wait_for_sites
 from server.strategy import FederatedAdapters
+from server.warm_start import record_start, starting_adapter
 
 RUN_FOLDER_VARIABLE = "FEDREC_RUN_FOLDER"
 RUNS_VARIABLE = "FEDREC_RUNS"
@@ -72,7 +72,10 @@ def build_server_app(
 
         run = "" if resumed else unique_run_name(path, context.run_id)
         with _records(path, config, run, wait) as records:
-            strategy = FederatedAdapters(config, records.run, initial_adapter(config), heard)
+            start = starting_adapter(config)
+            if not resumed:
+                record_start(records.folder, config, start)
+            strategy = FederatedAdapters(config, records.run, start, heard)
             run_rounds(guarded(grid), strategy, records, heard)
 
     return server_app

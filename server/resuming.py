@@ -9,6 +9,7 @@ from common.config import RunConfig
 from common.errors import ConfigError, RunFolderError
 from common.run_folder import RunFolder
 from server.checkpoint import Progress, read_progress
+from server.early_stop import has_stopped
 
 _NOT_HASHED = ("engine.", "data.sites_folder")
 """Keys that may differ: they change how and where a run is computed, and not its result."""
@@ -42,7 +43,9 @@ def is_trained(folder: RunFolder) -> bool:
     """
     progress = read_progress(folder.checkpoint_file, folder.read_checkpoint()[1])
     rounds = folder.read_config().federation.rounds
-    return progress.server_round >= rounds and len(folder.read_rounds()) >= progress.lines
+    lines = folder.read_rounds()
+    is_over = progress.server_round >= rounds or has_stopped(lines)
+    return is_over and len(lines) >= progress.lines
 
 
 def take_up(folder: RunFolder, config: RunConfig) -> tuple[Progress, int]:
@@ -72,9 +75,10 @@ def take_up(folder: RunFolder, config: RunConfig) -> tuple[Progress, int]:
         )
     if beyond == 1 and _is_spent(lines[-1], config):
         next_round = int(lines[-1]["server_round"]) + 1
-    if beyond >= 0 and next_round > config.federation.rounds:
+    is_over = next_round > config.federation.rounds or has_stopped(lines)
+    if beyond >= 0 and is_over:
         raise RunFolderError(
-            f"run {folder.path.name} is finished ({config.federation.rounds} of "
+            f"run {folder.path.name} is finished ({progress.server_round} of "
             f"{config.federation.rounds} rounds are on record); nothing is left to resume"
         )
     if beyond == 1 and not _is_spent(lines[-1], config):

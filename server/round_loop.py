@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flwr.app import ConfigRecord
 from flwr.serverapp.grid import Grid
 
@@ -10,6 +12,7 @@ from common.message_records import write_arrays
 from common.messages import POPULARITY_ROUND, Stage
 from common.metrics_plan import stages_due
 from common.progress import ProgressListener
+from server.early_stop import METRIC, has_stopped, stop_reason, validations
 from server.round_record import (
     EvaluationOutcome,
     RoundClock,
@@ -40,6 +43,8 @@ def run_rounds(
         summed = _summed_steps(grid, strategy, records, listener)
         release_statistics(grid, strategy, records, listener, summed)
         for server_round in range(records.next_round, rounds + 1):
+            if has_stopped(records.folder.read_rounds()):
+                break
             _train(grid, strategy, records, listener, summed, server_round)
     if not strategy.state.steps:
         raise FederationError(
@@ -88,11 +93,22 @@ def _finish_round(
     stages = stages_due(server_round, strategy.config) if is_due else ()
     if stages and (record.has_stepped or is_last):
         found = {s: _evaluate(grid, strategy, records, server_round, s) for s in stages}
-        record = record.evaluated(found, clock.seconds())
+        reason = "" if is_last else _stop_reason(strategy, records, found["validation"])
+        if reason:
+            found["test"] = _evaluate(grid, strategy, records, server_round, "test")
+        record = replace(record.evaluated(found, clock.seconds()), stopped=reason or None)
         records.write_checkpoint(strategy, server_round, record, is_evaluated=True)
     records.write_round(record)
     if server_round > 0:
         listener.round_finished(record.to_json())
+
+
+def _stop_reason(strategy: FederatedAdapters, records: RunRecords, found: EvaluationOutcome) -> str:
+    """Why the run ends with the round that `found` is of; empty: it goes on."""
+    if found.means is None:
+        return ""
+    before = validations(records.folder.read_rounds())
+    return stop_reason([*before, found.means[METRIC]], strategy.config)
 
 
 def _summed_steps(

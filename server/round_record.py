@@ -123,6 +123,7 @@ class RoundRecord:
         evaluation_faults: sites that did not answer an evaluation.
         adapter_sha256: of the global adapter after the round (`common.adapters`); null before
             training and where the round ended the run.
+        stopped: why the run ended with this round, before its last one (`server.early_stop`).
     """
 
     run: str
@@ -137,6 +138,7 @@ class RoundRecord:
     test: dict[str, float] | None = None
     evaluation_faults: tuple[SiteRound, ...] = ()
     adapter_sha256: str | None = None
+    stopped: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """Plain values by name."""

@@ -23,6 +23,7 @@ from simulations import debian_packages, debian_sources
 from simulations.held_out_users import participants
 from simulations.movielens import LICENCE, NAME, SHA256
 from simulations.movielens_sources import Notify, from_local, from_network
+from simulations.public.loading import READERS, load_public
 from simulations.raw_tables import RawTables
 from simulations.synthetic import synthetic_dataset
 from simulations.tables_folder import INTERACTIONS, TABLES, read_folder_table
@@ -84,11 +85,14 @@ def load_population(
             min_interactions=config.min_interactions,
             licence=debian_packages.LICENCE,
         )
+    if config.dataset in READERS:
+        return load_public(config, notify)
     folder = Path(config.dataset).expanduser()
     if not folder.is_dir():
         raise DataError(
             f"data.dataset={config.dataset!r} is neither a known data set nor a folder; use "
-            f"{', '.join(PUBLIC)}, synthetic, or a folder with {', '.join(TABLES)} tables"
+            f"{', '.join((*PUBLIC, *READERS))}, synthetic, or a folder with {', '.join(TABLES)} "
+            "tables"
         )
     return load_folder(folder, config.min_interactions)
 

@@ -19,15 +19,20 @@ from common.progress import ProgressListener, SilentListener
 from common.recommender import Recommender
 from common.run_folder import RunFolder
 from simulations.baseline_rows import baseline_rows
+from simulations.baselines import popularity_scorer
 from simulations.companion_plans import TIME_CUT
 from simulations.companion_rows import CompanionOutcome, companion_outcomes, fairness_beside
 from simulations.comparison.per_user_file import keep_users
 from simulations.evaluation.full_ranking import evaluate_scorer
+from simulations.public.loading import impressions_of
 from simulations.report import EvaluatedRow, MetricsFile, RunCost, build_metrics
+from simulations.report.impression_records import impressions_record
+from simulations.report.metrics_file import ImpressionsRecord
 from simulations.report.protocol_records import sampled_record, time_cut_record
 from simulations.run_scorer import run_scorer, scorer_of
 from simulations.run_statistics import run_statistics
 
+START = "fedrec before training"
 TUNED = (
     "Scenario settings (learning rates, rounds, head, shares of ε) were chosen on "
     "non-private validation of the same data; that search is not covered by ε.",
@@ -63,6 +68,7 @@ def examine(
     write_peft_files(
         recommender.item_tower.peft, folder.path / "adapter"
     )  # the run's adapter is loaded
+    shown = _impressions(config, recommender, folder, dataset, splits, model.name)
     others = [
         _start_row(config, recommender, folder, splits),
         *baseline_rows(config, recommender, splits),
@@ -79,11 +85,11 @@ def examine(
             outcomes.append(outcome)
     finally:  # the run's own result is never lost, and neither is a companion that is over
         rows = _same_users([model, *others], outcomes)
-        exact = _metrics(config, dataset, splits, rows, outcomes, cost)
+        exact = _metrics(config, dataset, splits, rows, outcomes, cost, shown)
         keep_users(folder.path, config.data, dataset.name, splits, rows)
         folder.write_json("metrics.json", exact.model_dump(mode="json"))
-    shown = fairness_beside(exact, config, folder, dataset, hears)
-    metrics = shown.model_dump(mode="json")
+    complete = fairness_beside(exact, config, folder, dataset, hears)
+    metrics = complete.model_dump(mode="json")
     folder.write_json("metrics.json", metrics)
     return metrics
 
@@ -103,6 +109,7 @@ def _metrics(
     rows: Sequence[EvaluatedRow],
     outcomes: Sequence[CompanionOutcome],
     cost: RunCost,
+    impressions: ImpressionsRecord | None,
 ) -> MetricsFile:
     """The contents of ``metrics.json``."""
     in_time = next((o for o in outcomes if o.rows and o.record.name == TIME_CUT), None)
@@ -122,9 +129,35 @@ def _metrics(
         if in_time is not None
         else None,
         companions=[each.record for each in outcomes],
+        impressions=impressions,
         resamples=resamples,
         seed=seed,
     )
+
+
+def _impressions(
+    config: RunConfig,
+    recommender: Recommender,
+    folder: RunFolder,
+    dataset: Dataset,
+    splits: Sequence[UserSplit],
+    name: str,
+) -> ImpressionsRecord | None:
+    """What was shown to the users, ranked by the run's adapter, before training, by popularity."""
+    impressions = impressions_of(config.data)
+    if not impressions:
+        return None
+    statistics, items = run_statistics(folder), len(dataset.catalogue)
+    how: dict[str, int] = {
+        "resamples": config.evaluation.bootstrap_resamples,
+        "seed": config.data.seed,
+    }
+    rows = (
+        (name, lambda: run_scorer(recommender, folder)),
+        (START, lambda: scorer_of(recommender, initial_adapter(config), statistics)),
+        ("Pop", lambda: popularity_scorer(splits, items)),
+    )
+    return impressions_record(rows, impressions, splits, dataset.catalogue, **how)
 
 
 def model_row(
@@ -175,7 +208,7 @@ def _start_row(
     """The same model before the first round: what training added, and what it did not."""
     scorer = scorer_of(recommender, initial_adapter(config), run_statistics(folder))
     return EvaluatedRow(
-        name="fedrec before training",
+        name=START,
         kind="ablation",
         metrics=evaluate_scorer(scorer, splits, "test"),
         note="frozen BERT, untrained head, the run's own statistics of items",

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from common.config import PrivacyConfig
 from common.unit_texts import UNIT_WORDS
-from simulations.report.metrics_file import IntervalRecord, MetricsFile
+from simulations.report.metrics_file import ImpressionsRecord, IntervalRecord, MetricsFile
 from simulations.report.number_text import (
     delta_text,
     epsilon_text,
@@ -94,9 +94,25 @@ def _beside(found: MetricsFile) -> Iterator[str]:
             f"time cut: HR@10 {_interval(row.hr_10)}, NDCG@10 {_interval(row.ndcg_10)} "
             f"of {found.time_cut.users} users ({found.time_cut.left_out} left out)"
         )
+    if found.impressions is not None:
+        yield from _impressions(found.impressions)
     for companion in found.companions:
         if companion.status in ("not_run", "failed"):
             yield f"{companion.status.replace('_', ' ')}:  {companion.row} ({companion.reason})"
+
+
+def _impressions(found: ImpressionsRecord) -> Iterator[str]:
+    """A line for each row: what was clicked among what was shown."""
+    yield f"shown:    {found.impressions} impressions of {found.users} users"
+    for row in found.rows:
+        loss = "" if row.log_loss is None else f", log loss {row.log_loss:.4f}"
+        yield (
+            f"  {row.name}: AUC {_interval(row.auc)}, MRR {_interval(row.mrr)}, "
+            f"nDCG@5 {_interval(row.ndcg_5)}, nDCG@10 {_interval(row.ndcg_10)}, "
+            f"pooled AUC {row.pooled_auc:.4f}{loss}"
+        )
+    if found.base_log_loss is not None:
+        yield f"  log loss of the mean share of clicks: {found.base_log_loss:.4f}"
 
 
 def result_json(summary: RunSummary) -> str:

@@ -13,7 +13,7 @@ from common.config_loading import load_config
 from common.errors import ConfigError, FedrecError, RunFolderError
 from common.run_folder import CONFIG_FILE, RunFolder
 from simulations.command_options import AsJson, Overrides, Quiet
-from simulations.run_paths import new_run_path
+from simulations.run_paths import find_run, new_run_path
 from simulations.scenario_files import find_scenario
 from simulations.sweep_command import DEFAULT_SCENARIO, SweepOptions, sweep
 from simulations.tracking import Tracking, asked_tracking, tracked
@@ -32,7 +32,8 @@ EXAMPLES = (
     "fedrec simulate runs/first-try/config.toml --run again\n\n"
     "fedrec simulate distributed --audit --run examined\n\n"
     "fedrec simulate demo --sweep privacy.target_epsilon=1,3,8,inf --seeds 5 --run by-budget\n\n"
-    "fedrec simulate --resume --run by-budget"
+    "fedrec simulate --resume --run by-budget\n\n"
+    "fedrec simulate --continue runs/first --run second"
 )
 
 
@@ -75,6 +76,15 @@ Resume = Annotated[
 ]
 
 
+Continue = Annotated[
+    str | None,
+    typer.Option(
+        "--continue",
+        metavar="RUN",
+        help="More rounds from the adapter of a finished run, on its sites' refreshed tables "
+        "and the same ledgers: what is stated is ε of all runs together.",
+    ),
+]
 Audit = Annotated[
     bool,
     typer.Option(
@@ -112,6 +122,7 @@ def simulate(
     seeds: Seeds = None,
     jobs: Jobs = None,
     resume: Resume = False,
+    continued: Continue = None,
     audit: Audit = False,
     track: Track = None,
     track_to: TrackTo = None,
@@ -133,6 +144,11 @@ def simulate(
     """
     if audit and (sweeps or seeds is not None or resume):
         raise ConfigError(["--audit is for one run; leave --sweep, --seeds and --resume out"])
+    if continued is not None and (scenario or sweeps or seeds is not None or resume or audit):
+        raise ConfigError(
+            ["--continue takes the settings of its run; change some with --set, and leave the "
+             "scenario, --sweep, --seeds, --resume and --audit out"]
+        )  # fmt: skip
     tracking = asked_tracking(track, track_to)
     options = SweepOptions(tuple(sweeps or ()), seeds, jobs, resume, run, tracking)
     single = _resumed_run(options)
@@ -150,6 +166,12 @@ def simulate(
         sweep(scenario, overrides or [], options, as_json=as_json, quiet=quiet)
     elif jobs is not None:
         raise ConfigError(["--jobs is for sweeps; give --sweep or --seeds with it"])
+    elif continued is not None:
+        from simulations.continuing import continued_config
+
+        config = continued_config(find_run(continued), overrides or [])
+        folder = RunFolder.create(new_run_path(run, "continued"))
+        _one_run(config, folder, tracking, as_json=as_json, quiet=quiet)
     else:
         path = find_scenario(scenario or DEFAULT_SCENARIO)
         if audit:

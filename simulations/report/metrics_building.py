@@ -17,6 +17,7 @@ from simulations.report.metrics_file import (
     Comparison,
     GroupRecord,
     GroupsRecord,
+    ImpressionsRecord,
     IntervalRecord,
     MetricsFile,
     MetricsRow,
@@ -77,6 +78,7 @@ def build_metrics(
     sampled: SampledRecord | None = None,
     time_cut: TimeCutRecord | None = None,
     companions: Sequence[CompanionRecord] = (),
+    impressions: ImpressionsRecord | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> MetricsFile:
@@ -100,6 +102,7 @@ def build_metrics(
         sampled: the rows among sampled negatives.
         time_cut: the robustness table.
         companions: what came of each companion run.
+        impressions: the table of impressions.
         resamples: bootstrap resamples.
         seed: seeds the resampling.
 
@@ -127,6 +130,7 @@ def build_metrics(
         sampled=sampled,
         time_cut=time_cut,
         companions=tuple(companions),
+        impressions=impressions,
     )
 
 

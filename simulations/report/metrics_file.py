@@ -105,6 +105,41 @@ class TimeCutRecord(Record):
     rows: tuple[MetricsRow, ...]
 
 
+class ImpressionsRow(Record):
+    """One row's metrics of impressions: means over impressions, intervals over users.
+
+    Attributes:
+        auc, mrr, ndcg_5, ndcg_10: as MIND defines them.
+        pooled_auc: over all items shown, whoever saw them.
+        log_loss: of click probabilities, calibrated on validation; null without validation.
+    """
+
+    name: str
+    auc: IntervalRecord
+    mrr: IntervalRecord
+    ndcg_5: IntervalRecord
+    ndcg_10: IntervalRecord
+    pooled_auc: float
+    log_loss: float | None
+
+
+class ImpressionsRecord(Record):
+    """What was shown and clicked in the test part; the model first.
+
+    Attributes:
+        users: with such impressions.
+        impressions: with a click and something else.
+        left_out: of one kind only; they count in `pooled_auc` and `log_loss`.
+        base_log_loss: of validation's share of clicks.
+    """
+
+    users: int
+    impressions: int
+    left_out: int
+    base_log_loss: float | None
+    rows: tuple[ImpressionsRow, ...]
+
+
 class CompanionRecord(Record):
     """What came of a companion run.
 
@@ -134,6 +169,7 @@ class MetricsFile(Record):
         sampled: the same rows among sampled negatives; null in older files.
         time_cut: the robustness table; null where that companion was not run.
         companions: what came of each companion; empty in older files.
+        impressions: of a data set that says what was shown; null of others.
         seconds: wall-clock time of the run without its companions.
         peak_memory_bytes: of the process; null where unknown.
         device: what computed it.
@@ -154,6 +190,7 @@ class MetricsFile(Record):
     sampled: SampledRecord | None = None
     time_cut: TimeCutRecord | None = None
     companions: tuple[CompanionRecord, ...] = ()
+    impressions: ImpressionsRecord | None = None
     seconds: float
     peak_memory_bytes: int | None = None
     device: str = "cpu"

@@ -60,6 +60,7 @@ class RoundRecord(BaseModel):
     fault: str | None = None
     run: str | None = None
     adapter_sha256: str | None = None
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)
