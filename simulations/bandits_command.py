@@ -73,12 +73,12 @@ def bandits(
     table = Table("policy", *(FIGURES[name] for name in ("reward", "coverage", "new_taken")))
     for summary in summaries:
         found = summary.differences or summary.means
-        texts = [found[name] for name in ("reward", "coverage", "new_taken")]
         sign = "+" if summary.differences else ""
-        table.add_row(
-            summary.name,
-            *(f"{v.mean:{sign}.4g} [{v.low:{sign}.4g}, {v.high:{sign}.4g}]" for v in texts),
-        )
+        cells = []
+        for name in ("reward", "coverage", "new_taken"):
+            mean, low, high = (f"{value:{sign}.4g}" for value in found[name])
+            cells.append(f"{mean} [{low}, {high}]")
+        table.add_row(summary.name, *cells)
     console = Console(highlight=False)
     console.print(table)
     console.print("greedy: means; others: differences from greedy; 95% intervals over worlds")

@@ -104,7 +104,7 @@ class Exploration:
             pool: the candidates.
             k: length of the list.
             lists: that were shown before.
-            rng: for `thompson` alone; None: a fixed one, so that the same pool has the same chances.
+            rng: for `thompson` alone; None: a fixed one, for equal chances of equal pools.
         """
         strength, size = self.strength(lists), len(pool.mean)
         places = min(k, size)
@@ -125,8 +125,13 @@ class Exploration:
         return chances
 
 
+def inclusion(chances: Floats) -> Floats:
+    """``[P]``: with which probability each of the pool stands in the list, from its chances."""
+    return np.asarray(np.minimum(chances.sum(axis=0), 1.0))
+
+
 def pool_rows(mean: Floats, spread: Floats, size: int = POOL) -> Int64Array:
-    """Which candidates a list is chosen from: rows, rising; all where there are no more than `size`.
+    """Which candidates a list is chosen from: rows, rising; all where there are at most `size`.
 
     Half of them are the best by mean; the others the best of the rest by what they could be.
     """

@@ -1,6 +1,6 @@
 """What feedback says about rewards: a Bayesian linear model that starts at the score.
 
-reward(user, item) = w · take rate(score) + v · [1, embedding of the item] + offset of the item + noise
+reward(user, item) = w · take rate(score) + v · [1, embedding of item] + offset of item + noise
 
 The take rate carries all that is the user's own; w, v and the offsets are shared by the site's
 users. It is the hybrid model of Li, Chu, Langford & Schapire (2010, algorithm 2) with one
@@ -85,9 +85,7 @@ class RewardModel:
         # [V, 2 + d]: a row of the design without its take rate, which stands first.
         self._rows = np.column_stack([np.zeros(items), np.ones(items), embeddings])
         offset = np.where(is_new, self._beliefs.new, self._beliefs.known)
-        self._shrinking = (
-            self._beliefs.noise / offset
-        ) ** 2  # [V], as many showings as it is worth
+        self._shrinking = (self._beliefs.noise / offset) ** 2  # [V], in showings
         self._sums = np.zeros((5, items))  # n, Σp, Σp², Σr, Σpr
 
     def learn(self, items: Int64Array, rates: Floats, rewards: Floats) -> None:

@@ -20,11 +20,12 @@ in simulated worlds over MovieLens. How the policies are used at a site: [servin
 
 ## The world
 - **New users.** The users are ones that the run held out of training (`data.held_out_users`). Each
-  begins with nothing and gets {lists} lists of {k}, in consecutive rounds of {rounds}, from a random
-  round on. An item is shown to a user once. What a user takes enters their history at once, so the
-  run's own score follows them under every policy.
-- **New items.** {new:.0%} of the catalogue, drawn anew for each seed, are new: the score knows their text
-  and the mean prior; no count, no item code, no item-to-item weight.
+  begins with nothing and gets {lists} lists of {k}, in consecutive rounds of {rounds}, from a
+  random round on. An item is shown to a user once. What a user takes enters their history at
+  once, so the run's own score follows them under every policy.
+- **New items.** {new:.0%} of the catalogue, drawn anew for each seed, are new: the score knows
+  their text and the mean prior; no count, no item code, no item-to-item weight. The run itself was
+  trained with them in its catalogue, which can only help the score, and so greedy.
 - **Rewards.** A user takes a shown item if and only if their record in the data holds it. No model
   fills in what users never met, because such a model is itself a recommender; so an item that
   a user would have liked but never met counts as not taken, which is against new and rare items.
@@ -119,6 +120,6 @@ def _settings(summaries: Sequence[Summary]) -> list[str]:
 
 
 def _text(found: Interval, *, signed: bool) -> str:
-    digits = 0 if abs(found.mean) >= 20 else 3
-    sign = "+" if signed else ""
-    return f"{found.mean:{sign}.{digits}f} [{found.low:{sign}.{digits}f}, {found.high:{sign}.{digits}f}]"
+    digits, sign = 0 if abs(found.mean) >= 20 else 3, "+" if signed else ""
+    mean, low, high = (f"{value:{sign}.{digits}f}" for value in found)
+    return f"{mean} [{low}, {high}]"
