@@ -6,12 +6,15 @@ with which probability each place went to its item, which whoever learns from th
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from common.interactions import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from client.serving.served import Served
 
 
 class Candidates(NamedTuple):
@@ -38,6 +41,20 @@ class Chosen(NamedTuple):
     propensities: npt.NDArray[np.float64]
 
 
+class Asked(NamedTuple):
+    """What a policy that keeps a log has to know of a list.
+
+    Attributes:
+        recommendation_id: names the list in feedback.
+        user: as the site's tables have the id; empty for a visitor.
+        served: what scored the candidates.
+    """
+
+    recommendation_id: str
+    user: str
+    served: Served
+
+
 class ListPolicy(Protocol):
     """Chooses; thread-safe.
 
@@ -47,8 +64,17 @@ class ListPolicy(Protocol):
 
     name: str
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
-        """A list of the k items that this user is to see, or of all candidates if fewer."""
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
+        """A list of the k items that this user is to see, or of all candidates if fewer.
+
+        Args:
+            candidates: what may be offered.
+            k: length of the list.
+            asked: None: nobody is to see the list, and nothing is logged.
+        """
+
+    def prepare(self, served: Served) -> None:
+        """Hears what scores from now on, before the first list of it."""
 
 
 class Greedy:
@@ -56,8 +82,11 @@ class Greedy:
 
     name = "greedy"
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
-        """Certain of every place."""
+    def prepare(self, served: Served) -> None:
+        """Needs nothing."""
+
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
+        """Certain of every place; logs nothing."""
         scores = candidates.scores
         rows = np.arange(len(scores))
         if k < len(rows):  # all that could stand in the list, ties of its last place among them

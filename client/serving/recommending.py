@@ -12,7 +12,7 @@ import numpy as np
 
 from client.serving.feedback import Event, FeedbackStore
 from client.serving.histories import Asker, Taken, extended
-from client.serving.list_policy import Candidates, Greedy, ListPolicy
+from client.serving.list_policy import Asked, Candidates, Greedy, ListPolicy
 from client.serving.reasons import Explanation, explain, sentence
 from client.serving.served import Served
 from common.errors import RequestFault
@@ -103,6 +103,7 @@ class SiteRecommender:
         self._served = served
         self._feedback = feedback
         self._policy = policy or Greedy()
+        self._policy.prepare(served)
         self._taken = Taken()
         for event in feedback.events() if feedback is not None else ():
             self._know(event)
@@ -119,6 +120,7 @@ class SiteRecommender:
 
     def swap(self, served: Served) -> None:
         """From now on `served` answers."""
+        self._policy.prepare(served)
         self._served = served
 
     def recommend(self, who: Who, k: int, moment: int = 0) -> Answer:
@@ -139,7 +141,9 @@ class SiteRecommender:
             )
         asker = self._asker(served, who)
         candidates = _candidates(asker, served.index.scores(asker.at(_moment(moment))))
-        chosen = self._policy.choose(candidates, k)
+        name = secrets.token_hex(16)
+        key = "" if isinstance(who, Visitor) else served.user_key(who)
+        chosen = self._policy.choose(candidates, k, Asked(name, key, served))
         offers = [
             Offer(
                 served.items.item_ids[item], served.items.title(item), float(score), float(chance)
@@ -151,7 +155,7 @@ class SiteRecommender:
                 strict=True,
             )
         ]
-        return Answer(secrets.token_hex(16), served.adapter, self._policy.name, offers)
+        return Answer(name, served.adapter, self._policy.name, offers)
 
     def explain(self, who: Who, item_id: str, top: int, moment: int = 0) -> Reasons:
         """Why `who` is offered an item.

@@ -129,7 +129,8 @@ def embeddings_of(vectors: npt.NDArray[np.floating], width: int = 16) -> Floats:
     The leading coordinate has unit variance; fewer columns where there are fewer directions.
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    kept = min(width, int((sizes > 1e-9 * max(sizes[0], 1e-300)).sum()))
-    scaled: Floats = left[:, :kept] * sizes[:kept] / max(sizes[0], 1e-300) * np.sqrt(len(vectors))
+    sizes, directions = np.linalg.eigh(centred.T @ centred / len(vectors))  # variances, rising
+    largest = max(float(sizes[-1]), 1e-300)
+    kept = [at for at in range(len(sizes))[::-1][:width] if sizes[at] > 1e-9 * largest]
+    scaled: Floats = centred @ directions[:, kept] / np.sqrt(largest)
     return scaled
