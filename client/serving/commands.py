@@ -94,6 +94,14 @@ def serve(
     ] = 64,
     new_items: NewItems = None,
     as_of: AsOf = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="epsilon_greedy, ucb or thompson: explore, log and learn at the site; greedy: "
+            "the plain scores. Default: SITE/serving/policy.toml, or greedy.",
+        ),
+    ] = None,
 ) -> None:
     """Serve recommendations over gRPC: lists, reasons, feedback; nothing leaves the site."""
     from client.serving.ending import EndInOrder
@@ -110,6 +118,7 @@ def serve(
         token_file=token_file,
         limits=Limits(workers, waiting),
         end=end,
+        policy=policy,
     )
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gc
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
 
 from client.resident.socket_file import only_agent
 from client.serving.access import TlsFiles, own_token, read_token
+from client.serving.choice_log import ChoiceLog
 from client.serving.ending import EndInOrder
 from client.serving.feedback import FeedbackStore
+from client.serving.learning_policy import LearningPolicy
+from client.serving.list_policy import ListPolicy
+from client.serving.policy_settings import PolicySettings, policy_settings
 from client.serving.recommending import SiteRecommender, Visitor
 from client.serving.served import WhatToServe
 from client.serving.server import Limits, serving
@@ -34,6 +39,7 @@ def serve_site(
     token_file: Path | None,
     limits: Limits,
     end: EndInOrder,
+    policy: str | None = None,
 ) -> None:
     """Serves recommendations until SIGTERM or SIGINT.
 
@@ -44,12 +50,14 @@ def serve_site(
         token_file: None: the site's own, made at the first start; not needed under mutual TLS.
         limits: how much is taken on.
         end: made before this module was imported.
+        policy: its name; None: what the site's file says, or the plain scores.
 
     Raises:
         FedrecError: the site cannot be served, or is served already.
     """
     configure_log("client", logger.name)
     torch.set_num_threads(1)  # a query is small; the requests beside it use the other cores
+    settings = policy_settings(what.site / SERVING_FOLDER, policy)
     seen = stamp(what.site)
     served = what.load()  # a folder that is no site must get no file
     folder = what.site / SERVING_FOLDER
@@ -58,8 +66,9 @@ def serve_site(
     with (
         only_agent(folder / LOCK_FILE, f"site {what.site}"),
         closing(FeedbackStore(folder)) as feedback,
+        _policy(settings, folder, feedback) as chooser,
     ):
-        recommender = SiteRecommender(served, feedback)
+        recommender = SiteRecommender(served, feedback, chooser)
         recommender.recommend(Visitor(), 1)  # the first call of everything is slow
         gc.collect()
         gc.freeze()
@@ -73,6 +82,20 @@ def serve_site(
             end.wait()
             logger.info("ending: what is in flight is answered, nothing new is taken")
     logger.info("ended")
+
+
+@contextmanager
+def _policy(
+    settings: PolicySettings | None, folder: Path, feedback: FeedbackStore
+) -> Iterator[ListPolicy | None]:
+    if settings is None:
+        yield None
+        return
+    with (
+        closing(ChoiceLog(folder, settings.kept_lists)) as log,
+        LearningPolicy(settings, log, feedback) as learner,
+    ):
+        yield learner
 
 
 def _token(folder: Path, given: Path | None, tls: TlsFiles | None) -> str | None:
