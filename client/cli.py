@@ -16,6 +16,7 @@ from client.adapter_commands import install_adapter, rollback_adapter
 from client.connect_commands import connect
 from client.monitor_command import monitor
 from client.serving.commands import page, recommend, serve
+from client.serving.policy_command import off_policy
 from client.site_option import AsJson, Site
 from client.source_cli import first_refresh, previewed, register
 from common.command_line import run_command_line, stderr_console
@@ -53,6 +54,9 @@ app.command("rollback-adapter", epilog="Example: fedrec-site rollback-adapter --
 app.command(epilog="Example: fedrec-site recommend --site . --user 42 --k 10 --why")(recommend)
 app.command(epilog="Example: fedrec-site serve --site /srv/fedrec/site")(serve)
 app.command(epilog="Example: fedrec-site page --site /srv/fedrec/site")(page)
+app.command("off-policy", epilog="Example: fedrec-site off-policy --site . --policy ucb")(
+    off_policy
+)
 
 app.command(epilog="Example: fedrec-site monitor --figures /run/fedrec/north.prom")(monitor)
 

@@ -109,6 +109,14 @@ def serve(
     ] = "greedy",
     new_items: NewItems = None,
     as_of: AsOf = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="epsilon_greedy, ucb or thompson: explore, log and learn at the site; greedy: "
+            "the plain scores. Default: SITE/serving/policy.toml, or greedy.",
+        ),
+    ] = None,
 ) -> None:
     """Serve recommendations over gRPC: lists, reasons, feedback; nothing leaves the site."""
     from client.serving.ending import EndInOrder
@@ -126,7 +134,8 @@ def serve(
         token_file=token_file,
         limits=Limits(workers, waiting),
         metrics_port=metrics_port,
-        policy=list_policy(rerank),
+        rerank=list_policy(rerank),
+        policy=policy,
         end=end,
     )
 

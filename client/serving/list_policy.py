@@ -7,12 +7,15 @@ whoever learns from the lists needs.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from common.interactions import Float32Array, Int64Array
+
+if TYPE_CHECKING:
+    from client.serving.served import Served
 
 
 class ItemFacts(NamedTuple):
@@ -55,6 +58,20 @@ class Chosen(NamedTuple):
     propensities: npt.NDArray[np.float64]
 
 
+class Asked(NamedTuple):
+    """What a policy that keeps a log has to know of a list.
+
+    Attributes:
+        recommendation_id: names the list in feedback.
+        user: as the site's tables have the id; empty for a visitor.
+        served: what scored the candidates.
+    """
+
+    recommendation_id: str
+    user: str
+    served: Served
+
+
 class ListPolicy(Protocol):
     """Chooses; thread-safe.
 
@@ -64,17 +81,33 @@ class ListPolicy(Protocol):
 
     name: str
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
-        """A list of the k items that this user is to see, or of all candidates if fewer."""
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
+        """A list of the k items that this user is to see, or of all candidates if fewer.
+
+        Args:
+            candidates: what may be offered.
+            k: length of the list.
+            asked: None: nobody is to see the list, and nothing is logged.
+        """
+
+    def prepare(self, served: Served) -> None:
+        """Hears what scores from now on, before the first list of it."""
 
 
-class Greedy:
+class Certain:
+    """A policy that leaves nothing to chance and keeps no log."""
+
+    def prepare(self, served: Served) -> None:
+        """Needs nothing."""
+
+
+class Greedy(Certain):
     """The k best scores; of equal ones the item that stands first in the catalogue."""
 
     name = "greedy"
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
-        """Certain of every place."""
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
+        """Certain of every place; logs nothing."""
         scores = candidates.scores
         rows = np.arange(len(scores))
         if k < len(rows):  # all that could stand in the list, ties of its last place among them

@@ -12,7 +12,7 @@ import numpy as np
 
 from client.serving.feedback import Event, FeedbackStore
 from client.serving.histories import Asker, Taken, extended
-from client.serving.list_policy import Candidates, Greedy, ListPolicy
+from client.serving.list_policy import Asked, Candidates, Greedy, ListPolicy
 from client.serving.reasons import Explanation, explain, sentence
 from client.serving.served import Served
 from common.errors import RequestFault
@@ -102,6 +102,7 @@ class SiteRecommender:
         self._served = served
         self._feedback = feedback
         self._policy = policy or Greedy()
+        self._policy.prepare(served)
         self._taken, self._read = Taken(), 0
         self.catch_up()
 
@@ -123,6 +124,7 @@ class SiteRecommender:
 
     def swap(self, served: Served) -> None:
         """From now on `served` answers."""
+        self._policy.prepare(served)
         self._served = served
 
     def recommend(
@@ -134,7 +136,7 @@ class SiteRecommender:
             who: who asks.
             k: from 1 to the number of items.
             moment: unix seconds; 0: now.
-            policy: instead of the service's own.
+            policy: instead of the service's own; such a list is only looked at, and not logged.
 
         Raises:
             RequestFault: k, an id or the moment is wrong, or the user is unknown.
@@ -144,9 +146,13 @@ class SiteRecommender:
             raise RequestFault(
                 "invalid", f"k must be between 1 and {len(served.items)}, the items, got {k}"
             )
-        asker, policy = self._asker(served, who), policy or self._policy
+        asker = self._asker(served, who)
         candidates = candidates_of(served, asker, _moment(moment))
-        chosen = policy.choose(candidates, k)
+        name = secrets.token_hex(16)
+        key = "" if isinstance(who, Visitor) else served.user_key(who)
+        asked = Asked(name, key, served) if policy is None else None
+        policy = policy or self._policy
+        chosen = policy.choose(candidates, k, asked)
         offers = [
             Offer(
                 served.items.item_ids[item], served.items.title(item), float(score), float(chance)
@@ -158,7 +164,7 @@ class SiteRecommender:
                 strict=True,
             )
         ]
-        return Answer(secrets.token_hex(16), served.adapter, policy.name, offers)
+        return Answer(name, served.adapter, policy.name, offers)
 
     def asker(self, who: Who) -> Asker:
         """Who asks, as the score sees them now.

@@ -12,7 +12,15 @@ from collections import Counter, deque
 
 import numpy as np
 
-from client.serving.list_policy import Candidates, Chosen, Greedy, ItemFacts, ListPolicy
+from client.serving.list_policy import (
+    Asked,
+    Candidates,
+    Certain,
+    Chosen,
+    Greedy,
+    ItemFacts,
+    ListPolicy,
+)
 from common.diverse_lists import calibrated_list, mmr_list, wanted_shares
 from common.errors import ConfigError
 from common.interactions import Int64Array
@@ -61,14 +69,14 @@ def check_facts(policy: ListPolicy, facts: ItemFacts | None) -> None:
         )
 
 
-class Mmr:
+class Mmr(Certain):
     """Items that are unlike each other (`mmr_list`)."""
 
     def __init__(self, strength: float) -> None:
         """0: scores alone; 1: variety alone."""
         self.name, self._strength = f"mmr:{strength:g}", strength
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
         """Certain of every place."""
         rows, facts = _best(candidates, k), _facts(candidates)
         scores = candidates.scores[rows].astype(np.float64)
@@ -76,14 +84,14 @@ class Mmr:
         return _certain(rows[places])
 
 
-class Calibrated:
+class Calibrated(Certain):
     """Genres as the user's history has them (`calibrated_list`)."""
 
     def __init__(self, strength: float) -> None:
         """0: scores alone; 1: genres alone."""
         self.name, self._strength = f"calibrated:{strength:g}", strength
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
         """Certain of every place."""
         rows, facts = _best(candidates, k), _facts(candidates)
         places = calibrated_list(
@@ -96,7 +104,7 @@ class Calibrated:
         return _certain(rows[places])
 
 
-class Capped:
+class Capped(Certain):
     """No item in more than a share of the last lists, as long as there are others.
 
     `common.diverse_lists.capped_lists` decides over all users together; a service meets them
@@ -112,7 +120,7 @@ class Capped:
         self._shown: Counter[int] = Counter()
         self._facts: ItemFacts | None = None
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
         """Certain of every place, given the lists before."""
         rows = _best(candidates, k)
         with self._lock:

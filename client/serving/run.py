@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import gc
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
 
 from client.resident.socket_file import only_agent
 from client.serving.access import TlsFiles, own_token, read_token
+from client.serving.choice_log import ChoiceLog
 from client.serving.ending import EndInOrder
 from client.serving.feedback import SERVING_FOLDER, FeedbackStore
-from client.serving.list_policy import ListPolicy
+from client.serving.learning_policy import LearningPolicy
+from client.serving.list_policy import Greedy, ListPolicy
 from client.serving.metrics import ServedCollector, ServingMetrics
+from client.serving.policy_settings import PolicySettings, policy_settings
 from client.serving.recommending import SiteRecommender, Visitor
 from client.serving.reranking import check_facts
 from client.serving.served import WhatToServe
 from client.serving.server import Limits, serving
 from client.serving.swapping import Swapper, stamp
 from common.atomic_files import file_errors
+from common.errors import ConfigError
 from common.logs import configure_log
 from common.loopback import metrics_served
 
@@ -38,7 +43,8 @@ def serve_site(
     token_file: Path | None,
     limits: Limits,
     metrics_port: int,
-    policy: ListPolicy,
+    rerank: ListPolicy,
+    policy: str | None,
     end: EndInOrder,
 ) -> None:
     """Serves recommendations until SIGTERM or SIGINT.
@@ -50,7 +56,8 @@ def serve_site(
         token_file: None: the site's own, made at the first start; not needed under mutual TLS.
         limits: how much is taken on.
         metrics_port: for Prometheus, on this machine; 0: none.
-        policy: chooses the lists.
+        rerank: chooses the lists where no policy learns.
+        policy: name of one that learns; None: what the site's file says, or `rerank`.
         end: made before this module was imported.
 
     Raises:
@@ -58,17 +65,26 @@ def serve_site(
     """
     configure_log("client", logger.name)
     torch.set_num_threads(1)  # a query is small; the requests beside it use the other cores
+    settings = policy_settings(what.site / SERVING_FOLDER, policy)
+    if settings is not None and rerank.name != Greedy.name:
+        raise ConfigError(
+            [
+                f"policy {settings.name} needs the chance of each place, which --rerank "
+                f"{rerank.name} would change; give --policy greedy, or leave out --rerank"
+            ]
+        )
     seen = stamp(what.site)
     served = what.load()  # a folder that is no site must get no file
-    check_facts(policy, served.facts)
+    check_facts(rerank, served.facts)
     folder = what.site / SERVING_FOLDER
     with file_errors("make", folder):
         folder.mkdir(mode=0o700, exist_ok=True)
     with (
         only_agent(folder / LOCK_FILE, f"site {what.site}"),
         closing(FeedbackStore(folder)) as feedback,
+        _policy(settings, rerank, folder, feedback) as chooser,
     ):
-        recommender = SiteRecommender(served, feedback, policy)
+        recommender = SiteRecommender(served, feedback, chooser)
         recommender.recommend(Visitor(), 1)  # the first call of everything is slow
         gc.collect()
         gc.freeze()
@@ -86,6 +102,20 @@ def serve_site(
             end.wait()
             logger.info("ending: what is in flight is answered, nothing new is taken")
     logger.info("ended")
+
+
+@contextmanager
+def _policy(
+    settings: PolicySettings | None, rerank: ListPolicy, folder: Path, feedback: FeedbackStore
+) -> Iterator[ListPolicy]:
+    if settings is None:
+        yield rerank
+        return
+    with (
+        closing(ChoiceLog(folder, settings.kept_lists)) as log,
+        LearningPolicy(settings, log, feedback) as learner,
+    ):
+        yield learner
 
 
 def _token(folder: Path, given: Path | None, tls: TlsFiles | None) -> str | None:
