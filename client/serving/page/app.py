@@ -27,6 +27,43 @@ _STATUS = {"invalid": 400, "unknown": 404, "conflict": 409}
 logger = logging.getLogger("fedrec-site")
 
 
+class Endpoints:
+    """What the paths below ``/api/`` do."""
+
+    def __init__(self, answers: PageAnswers, logins: Logins, opened: Callable[[], None]) -> None:
+        """As `page_app`."""
+        self._answers, self._logins, self._opened = answers, logins, opened
+
+    async def login(self, request: Request) -> Response:
+        """A session for the code of a link."""
+        asked = await _json(request)
+        code = asked.get("code") if isinstance(asked, dict) else None
+        session = self._logins.open(code) if isinstance(code, str) else None
+        if session is None:
+            return refused(403, "This link was used before. The terminal has a new one.")
+        self._opened()
+        return JSONResponse({"session": session})
+
+    async def site(self, _: Request) -> Response:
+        """What is served."""
+        return JSONResponse(self._answers.site())
+
+    async def titles(self, request: Request) -> Response:
+        """Titles that have what was typed in them."""
+        typed = request.query_params.get("q", "")[:200]
+        return JSONResponse(await run_in_threadpool(self._answers.titles, typed))
+
+    async def lists(self, request: Request) -> Response:
+        """The greedy list, and the one beside it."""
+        asked = AskedList.model_validate(await _json(request))
+        return JSONResponse(await run_in_threadpool(self._answers.lists, asked))
+
+    async def reasons(self, request: Request) -> Response:
+        """Reasons for items."""
+        asked = AskedReasons.model_validate(await _json(request))
+        return JSONResponse(await run_in_threadpool(self._answers.reasons, asked))
+
+
 def page_app(
     answers: PageAnswers, logins: Logins, opened: Callable[[], None] = lambda: None
 ) -> Starlette:
@@ -37,42 +74,18 @@ def page_app(
         logins: who may ask.
         opened: told whenever a link was used, and another one works.
     """
-
-    async def login(request: Request) -> Response:
-        asked = await _json(request)
-        code = asked.get("code") if isinstance(asked, dict) else None
-        session = logins.open(code) if isinstance(code, str) else None
-        if session is None:
-            return refused(403, "This link was used before. The terminal has a new one.")
-        opened()
-        return JSONResponse({"session": session})
-
-    async def site(_: Request) -> Response:
-        return JSONResponse(answers.site())
-
-    async def titles(request: Request) -> Response:
-        typed = request.query_params.get("q", "")[:200]
-        return JSONResponse(await run_in_threadpool(answers.titles, typed))
-
-    async def lists(request: Request) -> Response:
-        asked = AskedList.model_validate(await _json(request))
-        return JSONResponse(await run_in_threadpool(answers.lists, asked))
-
-    async def reasons(request: Request) -> Response:
-        asked = AskedReasons.model_validate(await _json(request))
-        return JSONResponse(await run_in_threadpool(answers.reasons, asked))
-
+    api = Endpoints(answers, logins, opened)
     return Starlette(
         routes=[
             Route("/", _static("page.html")),
             Route("/page.css", _static("page.css")),
             Route("/page.js", _static("page.js")),
             Route("/favicon.ico", lambda _: Response(status_code=204)),
-            Route("/api/login", login, methods=["POST"]),
-            Route("/api/site", site),
-            Route("/api/titles", titles),
-            Route("/api/lists", lists, methods=["POST"]),
-            Route("/api/reasons", reasons, methods=["POST"]),
+            Route("/api/login", api.login, methods=["POST"]),
+            Route("/api/site", api.site),
+            Route("/api/titles", api.titles),
+            Route("/api/lists", api.lists, methods=["POST"]),
+            Route("/api/reasons", api.reasons, methods=["POST"]),
         ],
         middleware=[Middleware(Guarded, logins=logins)],
         exception_handlers={
