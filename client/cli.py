@@ -14,6 +14,7 @@ from rich.console import Console
 
 from client.adapter_commands import install_adapter, rollback_adapter
 from client.connect_commands import connect
+from client.drift_command import drift
 from client.monitor_command import monitor
 from client.serving.commands import page, recommend, serve
 from client.serving.policy_command import off_policy
@@ -51,6 +52,7 @@ app.command("install-adapter", epilog="Example: fedrec-site install-adapter ./ex
 app.command("rollback-adapter", epilog="Example: fedrec-site rollback-adapter --site .")(
     rollback_adapter
 )
+app.command(epilog="Example: fedrec-site drift --site . --since 2026-05-31")(drift)
 app.command(epilog="Example: fedrec-site recommend --site . --user 42 --k 10 --why")(recommend)
 app.command(epilog="Example: fedrec-site serve --site /srv/fedrec/site")(serve)
 app.command(epilog="Example: fedrec-site page --site /srv/fedrec/site")(page)
