@@ -16,6 +16,8 @@ from common.command_line import run_command_line, stderr_console
 from common.config_loading import load_config
 from common.process_environment import quiet_third_parties
 from simulations.audit.command import audit_app
+from simulations.cold_start_command import EXAMPLES as COLD_START_EXAMPLES
+from simulations.cold_start_command import cold_start
 from simulations.command_options import AsJson, Overrides
 from simulations.compare_command import EXAMPLES as COMPARE_EXAMPLES
 from simulations.compare_command import compare
@@ -74,6 +76,7 @@ def scenarios(as_json: AsJson = False) -> None:
 app.command(epilog=COMPARE_EXAMPLES)(compare)
 app.command(epilog=SEARCH_EXAMPLES)(search)
 app.command(epilog=DIVERSITY_EXAMPLES)(diversity)
+app.command("cold-start", epilog=COLD_START_EXAMPLES)(cold_start)
 app.command("privacy", epilog=PRIVACY_EXAMPLES)(privacy)
 
 

@@ -6,21 +6,17 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from client.installed_adapter import ADAPTERS_FOLDER, read_current
 from client.serving.catalogue import OfferedItems, read_new_items
 from client.serving.histories import Asker, Histories, pseudonyms_of
 from client.site_data import load_site
 from client.source.pseudonyms import Pseudonyms
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
-from common.base_weights import load_tokenizer, resolve_base_weights
 from common.errors import ExportError
-from common.frozen_prefix import frozen_layers, frozen_prefix
 from common.holdout import Stage
 from common.item_index import ItemIndex, build_index
 from common.loaded_recommender import loaded_recommender
-from common.recommender import Recommender
+from common.new_items import new_item_vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +79,13 @@ class WhatToServe:
         recommender = loaded_recommender(
             export.config, data.catalogue, export.adapter, export.item_prior, export.item_to_item
         )
+        new = None if items.new is None else new_item_vectors(recommender, items.new.texts)
         return Served(
             site=data.site,
             adapter=name,
             manifest=export.manifest,
             items=items,
-            index=build_index(recommender, _new_vectors(recommender, items)),
+            index=build_index(recommender, new),
             histories=Histories.of(data, export.config, self.as_of),
             pseudonyms=pseudonyms_of(self.site, data),
         )
@@ -106,22 +103,3 @@ def _current_adapter(site: Path) -> tuple[str, ExportedAdapter]:
     if hashes(folder) != manifest.files:
         raise ExportError(f"{folder} was changed since it was installed; install it again")
     return current.current, read_export(folder, manifest)
-
-
-@torch.no_grad()
-def _new_vectors(recommender: Recommender, items: OfferedItems) -> torch.Tensor | None:
-    """Whitened text vectors of the new items under the adapter, ``[n, d]``."""
-    if items.new is None:
-        return None
-    model, bert = recommender.config, recommender.item_tower.bert
-    weights = resolve_base_weights(model.weights)
-    prefix = frozen_prefix(
-        bert,
-        load_tokenizer(weights),
-        items.new.texts,
-        layers=frozen_layers(int(bert.config.num_hidden_layers), model.lora_layers),
-        max_tokens=model.max_tokens,
-        weights_sha256=weights.sha256,
-    )
-    vectors: torch.Tensor = recommender.whitening(recommender.item_tower.table_of(prefix))
-    return vectors
