@@ -27,8 +27,8 @@ from simulations.cold_start.bench import ColdStartBench
 
 LARGEST_LOSS = 0.05
 HEADS = (0.0, 1.0)
-TEXTS = (1.0, 2.0, 3.0)
-LIFTS = (0.0, 1.0, 2.0, 3.0)
+TEXTS = (1.0, 2.0, 3.0, 5.0, 8.0)
+LIFTS = (0.0, 1.0, 2.0, 3.0, 4.0)
 MOST_EVENTS = 5  # of an item, where rules are tried
 
 IntArray = NDArray[np.int64]

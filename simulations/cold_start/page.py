@@ -15,22 +15,24 @@ from simulations.cold_start.measuring import ColdStartRow
 
 HEADING = f"""# Cold start: new users and new items
 
-Written by `fedrec cold-start SCENARIO --run NAME --stage test --out PAGE`; do not edit. The rows are
-in the folder beside this page, a file for each run.
+Written by `fedrec cold-start SCENARIO --run NAME --stage test --out PAGE`; do not edit. The rows
+are in the folder beside this page, a file for each run.
 
-- **New users** (`data.held_out_users`) are at no site of the run. Of each, the first n items are the
-  history and the next {TARGETS} are to be found among all items of training's catalogue. The same users
-  stand at every n. Intervals are over users.
-- With **no item at all** nobody can be told from anybody: what is left is the released count, and
-  context where the model reads any. There fedrec cannot be above popularity but through context; the
-  aim is judged for short histories.
-- **New items** (a seeded share of {COLD_SHARE:g} of the catalogue for validation, as many for test) are not
-  even in training's catalogue. They come back with their text alone, as `--new-items` serves them, and each
-  interaction with one is an event ([adapter.md](adapter.md)). Figures are means over items and intervals
-  are over items. *Among new* the text decides; *among all* a new item stands with every known one.
-- **Popularity** is the exact count at the sites, without privacy; equal counts, such as those of new
-  items, in random order. **TF-IDF** is over titles with genres, scikit-learn, fitted on new items too;
-  *recent first* weighs the last items of a history more. **Frozen text cosine** is BERT's, without training.
+- **New users** (`data.held_out_users`) are at no site of the run. Of each, the first n items are
+  the history and the next {TARGETS} are to be found among all items of training's catalogue. The
+  same users stand at every n. Intervals are over users.
+- With **no item at all** nobody can be told from anybody: what is left is the released count,
+  and context where the model reads any. There fedrec cannot be above popularity but through
+  context; the aim is judged for short histories.
+- **New items** (a seeded share of {COLD_SHARE:g} of the catalogue for validation, as many for
+  test) are not even in training's catalogue. They come back with their text alone, as
+  `--new-items` serves them, and each interaction with one is an event
+  ([adapter.md](adapter.md)). Figures are means over items and intervals are over items. *Among
+  new* the text decides; *among all* a new item stands with every known one.
+- **Popularity** is the exact count at the sites, without privacy; equal counts, such as those of
+  new items, in random order. **TF-IDF** is over titles with genres, scikit-learn, fitted on new
+  items too; *recent first* weighs the last items of a history more. **Frozen text cosine** is
+  BERT's, without training.
 - `gain` is NDCG@10 of fedrec less that of the row, paired, with a 95% bootstrap interval.
 - One seed of data, partition and noise. Settings were chosen on non-private validation, which ε
   does not cover; users and items of the test part took no part in any choice.
