@@ -23,6 +23,7 @@ from common.bilinear_head import BilinearHead, ItemRows
 from common.context import ContextEncoder
 from common.item_to_item import ItemToItem
 from common.lag_profiles import lag_weights
+from common.new_items import NewItemRule, rule_of
 from common.recommender import Recommender
 from common.score_terms import ScoreTerms
 from common.scored_histories import ScoredHistories
@@ -40,6 +41,7 @@ class ItemIndex:
         vectors: ``[V, w]``: what the head offers, then the text's direction.
         shown: ``[V, f]``: what the head reads of an item in a history.
         bias: ``[V]``.
+        of_text: ``[V]``, what the text's direction in `vectors` was multiplied with.
         head: A copy of the recommender's.
         terms: A copy of the recommender's.
         half_lives: ``[L]``.
@@ -51,6 +53,7 @@ class ItemIndex:
     vectors: torch.Tensor
     shown: torch.Tensor
     bias: torch.Tensor
+    of_text: torch.Tensor
     head: MultiLagHead | BilinearHead
     terms: ScoreTerms
     half_lives: torch.Tensor
@@ -92,12 +95,17 @@ class ItemIndex:
         weights = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
         width = self.vectors.shape[1] - len(self.terms.softening)
         wanted = self.head.queries(self.shown[asked.items], weights, asked.context)
-        profile = self.terms.profile(self.vectors[asked.items, width:], weights)
+        directions = self.vectors[asked.items, width:] / self.of_text[asked.items][..., None]
+        profile = self.terms.profile(directions, weights)
         return torch.cat([wanted, profile], dim=-1)[:, 0]
 
 
 @torch.no_grad()
-def build_index(recommender: Recommender, new_items: torch.Tensor | None = None) -> ItemIndex:
+def build_index(
+    recommender: Recommender,
+    new_items: torch.Tensor | None = None,
+    rule: NewItemRule | None = None,
+) -> ItemIndex:
     """The index of what is loaded in `recommender`, which may then load something else.
 
     Args:
@@ -105,7 +113,9 @@ def build_index(recommender: Recommender, new_items: torch.Tensor | None = None)
         new_items: ``[n, d]`` whitened text vectors of items that the run did not know. They
             come after the catalogue; they have no code, no item-to-item weights, and the mean
             prior, as in the figures of cold items.
+        rule: By which new items are scored; None: that of the model (`common.new_items`).
     """
+    known = len(recommender.item_prior)
     table, prior = recommender.table().cpu(), recommender.item_prior.cpu()
     head, terms = copy.deepcopy(recommender.head).cpu().eval(), copy.deepcopy(recommender.score)
     terms = terms.cpu().eval()
@@ -114,10 +124,15 @@ def build_index(recommender: Recommender, new_items: torch.Tensor | None = None)
         prior = torch.cat([prior, torch.zeros(len(new_items))])
         head.add_items(len(new_items))
     side = head.item_side(ItemRows(table[None], torch.arange(len(table))[None]))
+    by = rule or rule_of(recommender.config)
+    of_head, of_text, lift = (torch.full((len(table),), start) for start in (1.0, 1.0, 0.0))
+    of_head[known:], of_text[known:], lift[known:] = by.head, by.text, by.lift
+    offered, directions = side.offered * of_head[:, None], terms.directions(table)
     return ItemIndex(
-        vectors=torch.cat([side.offered, terms.directions(table)], dim=1).contiguous(),
+        vectors=torch.cat([offered, directions * of_text[:, None]], dim=1).contiguous(),
         shown=side.shown,
-        bias=side.bias + terms.bias(prior),
+        bias=side.bias * of_head + terms.bias(prior) + lift,
+        of_text=of_text,
         head=head,
         terms=terms,
         half_lives=recommender.half_lives.cpu(),

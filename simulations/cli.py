@@ -18,6 +18,8 @@ from common.process_environment import quiet_third_parties
 from simulations.audit.command import audit_app
 from simulations.bandits_command import EXAMPLES as BANDITS_EXAMPLES
 from simulations.bandits_command import bandits
+from simulations.cold_start_command import EXAMPLES as COLD_START_EXAMPLES
+from simulations.cold_start_command import cold_start
 from simulations.command_options import AsJson, Overrides
 from simulations.compare_command import EXAMPLES as COMPARE_EXAMPLES
 from simulations.compare_command import compare
@@ -77,6 +79,7 @@ app.command(epilog=COMPARE_EXAMPLES)(compare)
 app.command(epilog=SEARCH_EXAMPLES)(search)
 app.command(epilog=DIVERSITY_EXAMPLES)(diversity)
 app.command(epilog=BANDITS_EXAMPLES)(bandits)
+app.command("cold-start", epilog=COLD_START_EXAMPLES)(cold_start)
 app.command("privacy", epilog=PRIVACY_EXAMPLES)(privacy)
 
 

@@ -16,15 +16,14 @@ from client.site_data import SiteData, load_site
 from client.source.pseudonyms import Pseudonyms
 from client.source.settings_file import SOURCE_FILE
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
-from common.base_weights import load_tokenizer, resolve_base_weights
 from common.config import ModelConfig
 from common.context import ContextEncoder
 from common.diverse_lists import genre_shares
 from common.errors import DataError, ExportError
-from common.frozen_prefix import frozen_layers, frozen_prefix
 from common.holdout import Stage
 from common.item_index import ItemIndex, build_index
 from common.loaded_recommender import loaded_recommender
+from common.new_items import new_text_vectors
 from common.recommender import Recommender
 
 
@@ -93,7 +92,7 @@ class WhatToServe:
         recommender = loaded_recommender(
             export.config, data.catalogue, export.adapter, export.item_prior, export.item_to_item
         )
-        texts = _texts_of_new(recommender, items)
+        texts = None if items.new is None else new_text_vectors(recommender, items.new.texts)
         whitened = None if texts is None else recommender.whitening(texts)
         return Served(
             site=data.site,
@@ -144,22 +143,3 @@ def _facts(
         vectors = torch.cat([vectors, texts_of_new])
     genres = items.catalogue.genres + (() if items.new is None else items.new.genres)
     return ItemFacts(vectors.double().cpu().numpy(), genre_shares(genres))
-
-
-@torch.no_grad()
-def _texts_of_new(recommender: Recommender, items: OfferedItems) -> torch.Tensor | None:
-    """Text vectors of the new items under the adapter, ``[n, d]``."""
-    if items.new is None:
-        return None
-    model, bert = recommender.config, recommender.item_tower.bert
-    weights = resolve_base_weights(model.weights)
-    prefix = frozen_prefix(
-        bert,
-        load_tokenizer(weights),
-        items.new.texts,
-        layers=frozen_layers(int(bert.config.num_hidden_layers), model.lora_layers),
-        max_tokens=model.max_tokens,
-        weights_sha256=weights.sha256,
-    )
-    vectors: torch.Tensor = recommender.item_tower.table_of(prefix)
-    return vectors

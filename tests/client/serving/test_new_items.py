@@ -9,7 +9,8 @@ import pytest
 from client.serving.recommending import SiteRecommender, Visitor
 from client.serving.served import WhatToServe
 from common.errors import DataError
-from tests.client.serving.conftest import DATASET
+from common.new_items import RULES, NewItemRule
+from tests.client.serving.conftest import CONFIG, DATASET
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
@@ -46,3 +47,31 @@ def test_a_new_item_that_is_an_old_one_is_refused(shared_site: Path, tmp_path: P
     table.write_text(f"item_id,text\n{DATASET.catalogue.item_ids[0]},a text\n")
     with pytest.raises(DataError, match="in the federation's catalogue already"):
         WhatToServe(shared_site, table).load()
+
+
+def test_a_new_item_is_scored_by_the_rule_that_its_offline_figures_have(
+    shared_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = DATASET.catalogue.item_ids
+    table = tmp_path / "new.csv"
+    table.write_text("item_id,text\nfresh,a galaxy and a robot\n")
+    visitor = Visitor([ids[5], ids[9]])
+
+    def score() -> float:
+        found = SiteRecommender(WhatToServe(shared_site, table).load())
+        return {o.item_id: o.score for o in found.recommend(visitor, 79).offers}["fresh"]
+
+    def by(rule: NewItemRule) -> float:
+        monkeypatch.setitem(RULES, CONFIG.model.head, rule)
+        return score()
+
+    plain, lifted = by(NewItemRule()), by(NewItemRule(lift=2.5))
+    assert lifted == pytest.approx(plain + 2.5, abs=1e-4)
+    bare = by(NewItemRule(0.0, 1e-9, 0.0))  # neither head nor text: the mean prior and no more
+    served = WhatToServe(shared_site).load()
+    assert bare == pytest.approx(float(served.index.terms.offset.weight), abs=1e-4)
+    text, head = by(NewItemRule(0.0, 1.0, 0.0)) - bare, by(NewItemRule(1.0, 1e-9, 0.0)) - bare
+    assert plain == pytest.approx(bare + head + text, abs=1e-4)
+    assert by(NewItemRule(0.5, 3.0, 1.0)) == pytest.approx(
+        bare + 0.5 * head + 3 * text + 1, abs=1e-3
+    )

@@ -1,0 +1,1 @@
+"""Cold start, measured: people and items that took part in no training."""
