@@ -149,7 +149,7 @@ def test_a_damaged_row_is_left_out(site_policy: Site, served: Served, damage: st
     users = known_users(served)
     for user in users[:3]:
         site_policy.list_for(user)
-    where = served.site and site_policy.log.choices()[0][1].recommendation_id
+    where = site_policy.log.choices()[0][1].recommendation_id
     folder = Path(site_policy.log._path).parent
     with closing(sqlite3.connect(folder / CHOICES_FILE)) as database, database:
         database.execute(f"UPDATE lists SET {damage} WHERE recommendation_id = ?", (where,))

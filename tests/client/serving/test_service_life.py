@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from client.serving import serving_pb2 as pb
 from client.serving.feedback import FeedbackStore
-from client.serving.list_policy import Candidates, Chosen, Greedy
+from client.serving.list_policy import Asked, Candidates, Chosen, Greedy
 from client.serving.recommending import SiteRecommender
 from client.serving.rpc import SERVICE, Client, client
 from client.serving.served import Served
@@ -32,7 +32,7 @@ class Slow(Greedy):
     def __init__(self) -> None:
         self.begun, self.go = threading.Semaphore(0), threading.Event()
 
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
         self.begun.release()
         assert self.go.wait(60)
         return super().choose(candidates, k)

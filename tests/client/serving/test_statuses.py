@@ -10,7 +10,7 @@ import pytest
 from grpc import StatusCode
 
 from client.serving import serving_pb2 as pb
-from client.serving.list_policy import Candidates, Chosen, Greedy
+from client.serving.list_policy import Asked, Candidates, Chosen, Greedy
 from client.serving.recommending import SiteRecommender
 from client.serving.rpc import Client, bearer
 from client.serving.served import Served
@@ -84,7 +84,7 @@ def test_a_bad_request_gets_its_status(name: str, ask: Client, shared_site: Path
 
 
 class Broken(Greedy):
-    def choose(self, candidates: Candidates, k: int) -> Chosen:
+    def choose(self, candidates: Candidates, k: int, asked: Asked | None = None) -> Chosen:
         raise ZeroDivisionError("a secret of the code")
 
 
