@@ -25,6 +25,7 @@ from simulations.bandits.page import write_page
 from simulations.bandits.summary import summarise
 from simulations.bandits.warm import load_warm
 from simulations.bandits.world import World, WorldPlan, make_world, oracle_curve
+from simulations.evaluation.intervals import Interval
 from simulations.simulate import simulate
 from tests.own_process import in_own_process
 
@@ -102,8 +103,8 @@ def fake_played() -> list[Played]:
 
 def test_differences_are_paired_by_world(tmp_path: Path) -> None:
     greedy, thompson = summarise(fake_played())
-    assert thompson.differences["reward"] == (5, 5, 5)
-    assert thompson.differences["regret"] == (-5, -5, -5)
+    assert thompson.differences["reward"] == Interval(5, 5, 5)
+    assert thompson.differences["regret"] == Interval(-5, -5, -5)
     assert greedy.differences == {}
     assert greedy.means["reward"].mean == 11
     write_page(tmp_path / "page.md", "r", Worlds(PLAN), [greedy, thompson])
