@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated
 
@@ -76,7 +77,7 @@ def bandits(
         sign = "+" if summary.differences else ""
         cells = []
         for name in ("reward", "coverage", "new_taken"):
-            mean, low, high = (f"{value:{sign}.4g}" for value in found[name])
+            mean, low, high = (f"{value:{sign}.4g}" for value in astuple(found[name]))
             cells.append(f"{mean} [{low}, {high}]")
         table.add_row(summary.name, *cells)
     console = Console(highlight=False)

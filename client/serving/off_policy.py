@@ -28,6 +28,7 @@ from common.interactions import Int64Array
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 2000
+_CELLS = 200_000  # users drawn at once
 LEAST_SAMPLE = 100.0
 """Effective places below which an estimate is called unreliable."""
 LEAST_COVERED = 0.8
@@ -145,9 +146,7 @@ def evaluate(logged: Logged, *, seed: int = 0) -> OffPolicy:
     columns = np.column_stack([np.ones(count), per_list, logged.worth])  # [L, 7]
     _, user = np.unique(logged.users, return_inverse=True)
     of_users = np.column_stack([np.bincount(user, column) for column in columns.T])  # [U, 7]
-    rng = np.random.default_rng(seed)
-    people = len(of_users)
-    drawn = rng.multinomial(people, np.full(people, 1 / people), RESAMPLES) @ of_users  # [B, 7]
+    drawn = _resampled(of_users, np.random.default_rng(seed))
     point, spread = _estimates(of_users.sum(axis=0)[None]), _estimates(drawn)
     observed, ips, snips, dr = (
         _estimate(point[name][0], spread[name]) for name in ("observed", "ips", "snips", "dr")
@@ -163,6 +162,17 @@ def evaluate(logged: Logged, *, seed: int = 0) -> OffPolicy:
         effective_places=float(weights.sum()) ** 2 / squares if squares > 0 else 0.0,
         mean_weight=float(weights.mean()),
     )
+
+
+def _resampled(of_users: Floats, rng: np.random.Generator) -> Floats:
+    """``[B, 7]``: sums over as many users, drawn with replacement, in parts that fit memory."""
+    people = len(of_users)
+    part = max(1, _CELLS // people)
+    sums = [
+        of_users[rng.integers(0, people, (min(part, RESAMPLES - start), people))].sum(axis=1)
+        for start in range(0, RESAMPLES, part)
+    ]
+    return np.concatenate(sums)
 
 
 def _estimates(sums: Floats) -> dict[str, Floats]:

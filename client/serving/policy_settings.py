@@ -19,11 +19,11 @@ Spread = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 CHOSEN: dict[PolicyName, Exploration] = {
     "greedy": Exploration("greedy"),
-    "epsilon_greedy": Exploration("epsilon_greedy", 0.05, 0.0, 500),
-    "ucb": Exploration("ucb", 0.5, 0.0, 1000),
+    "epsilon_greedy": Exploration("epsilon_greedy", 0.02),
+    "ucb": Exploration("ucb", 0.25),
     "thompson": Exploration("thompson", 1.0, 0.0, 500),
 }
-"""What a policy has that is named alone."""
+"""What a policy has that is named alone: what docs/bandits.md chose on validation worlds."""
 
 
 class PolicySettings(BaseModel):

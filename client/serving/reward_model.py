@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Beliefs:
-    """Standard deviations before any feedback.
+    """Standard deviations before any feedback; the defaults are what docs/bandits.md chose.
 
     Attributes:
         noise: of one reward around its mean.
@@ -37,10 +37,10 @@ class Beliefs:
     """
 
     noise: float = 0.3
-    known: float = 0.05
-    new: float = 0.15
+    known: float = 0.03
+    new: float = 0.1
     rate: float = 0.3
-    shared: float = 0.05
+    shared: float = 0.02
 
 
 class Posterior(NamedTuple):

@@ -15,9 +15,9 @@ from client.serving.reward_model import Beliefs
 
 BELIEFS = (
     Beliefs(known=0.02, new=0.1, shared=0.02),
-    Beliefs(known=0.03, new=0.1),
+    Beliefs(known=0.03, new=0.1, shared=0.05),
     Beliefs(known=0.03, new=0.1, shared=0.02),
-    Beliefs(known=0.05, new=0.15),
+    Beliefs(known=0.05, new=0.15, shared=0.05),
 )
 POLICIES = (
     Exploration("greedy"),

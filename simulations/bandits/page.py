@@ -121,5 +121,5 @@ def _settings(summaries: Sequence[Summary]) -> list[str]:
 
 def _text(found: Interval, *, signed: bool) -> str:
     digits, sign = 0 if abs(found.mean) >= 20 else 3, "+" if signed else ""
-    mean, low, high = (f"{value:{sign}.{digits}f}" for value in found)
+    mean, low, high = (f"{value:{sign}.{digits}f}" for value in (found.mean, found.low, found.high))
     return f"{mean} [{low}, {high}]"

@@ -49,10 +49,7 @@ class Summary:
 
     def record(self) -> dict[str, Any]:
         """As JSON."""
-        found = asdict(self)
-        for part in ("means", "differences"):
-            found[part] = {key: value._asdict() for key, value in getattr(self, part).items()}
-        return found
+        return asdict(self)
 
 
 def summarise(played: Sequence[Played]) -> list[Summary]:

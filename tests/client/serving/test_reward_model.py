@@ -47,7 +47,7 @@ def test_it_is_the_dense_solution() -> None:
 
 
 def test_before_feedback_it_is_the_take_rate_and_new_items_are_less_certain() -> None:
-    rates = RNG.uniform(0, 1, ITEMS)
+    rates = np.full(ITEMS, 0.3)
     mean, spread = RewardModel(VECTORS[:, :0], IS_NEW, BELIEFS).posterior().predict(rates)
     assert mean == pytest.approx(rates)
     assert spread[IS_NEW].min() > spread[~IS_NEW].max()
