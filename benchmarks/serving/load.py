@@ -100,7 +100,7 @@ def table() -> str:
         "| | requests | p50 | p90 | p99 | longest | statuses | load before, after |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for what, name in (("load", "undisturbed"), ("kill", "killed and started again")):
+    for what, name in (("load", "not killed"), ("kill", "killed and started again")):
         if what not in last:
             continue
         line = last[what]
