@@ -134,8 +134,10 @@ def _of_setting(_: Request, fault: Exception) -> Response:
 
 
 def _of_form(_: Request, fault: Exception) -> Response:
-    first = fault.errors()[0] if isinstance(fault, pydantic.ValidationError) else {}
-    return refused(400, f"{'.'.join(map(str, first.get('loc', ())))}: {first.get('msg', '')}")
+    if not isinstance(fault, pydantic.ValidationError):
+        raise fault
+    first = fault.errors()[0]
+    return refused(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
 def _of_http(_: Request, fault: Exception) -> Response:
