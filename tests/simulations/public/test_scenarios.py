@@ -1,0 +1,54 @@
+"""Each bundled scenario runs on its generated sample, and its claim and metrics are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config_loading import load_config
+from common.progress import SilentListener
+from common.run_folder import RunFolder
+from simulations.scenario_files import find_scenario
+from simulations.simulate import simulate
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("name", ["ads", "news"])
+def test_impressions_beat_popularity_on_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
+    metrics = _metrics(tmp_path, name)
+    assert metrics["dataset"] == f"{name} (generated sample)"
+    rows = {row["name"]: row for row in metrics["impressions"]["rows"]}
+    model = rows["fedrec (distributed, ε=8)"]
+    assert model["auc"]["mean"] > rows["Pop"]["auc"]["mean"]
+    assert model["log_loss"] < metrics["impressions"]["base_log_loss"]
+
+
+@pytest.mark.parametrize("name", ["music", "products"])
+def test_lists_beat_popularity_on_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
+    metrics = _metrics(tmp_path, name)
+    assert metrics["impressions"] is None
+    rows = {row["name"]: row for row in metrics["rows"]}
+    ours = rows["fedrec (distributed, ε=8)"]["ndcg_10"]
+    assert ours["low"] > rows["Pop"]["ndcg_10"]["high"]
+
+
+def _metrics(tmp_path: Path, name: str) -> dict[str, Any]:
+    config = load_config(
+        scenario=find_scenario(name), overrides=["evaluation.bootstrap_resamples=200"]
+    )
+    folder = RunFolder.create(tmp_path / name)
+    folder.write_config(config)
+    result = simulate(config, folder, SilentListener())
+    assert result.epsilon is not None
+    assert result.epsilon <= 8
+    assert result.metrics is not None
+    return result.metrics
