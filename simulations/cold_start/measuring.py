@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from common.build_recommender import build_recommender
 from common.context_names import context_names
 from common.holdout import Stage, targets_of
+from common.interaction_checks import UNKNOWN
 from common.loaded_recommender import load_round
 from common.metrics import user_metrics
 from common.new_items import NewItemRule, rule_of
@@ -116,7 +117,8 @@ def _user_rows(
 
     found = {MODEL: judged(recommender.score_all(asked))}
     if context_names(recommender.config.context):
-        blind = Requests(histories, asked.moments, asked.previous, [{}] * len(histories))
+        nobody = [dict.fromkeys(each, UNKNOWN) for each in asked.attributes]
+        blind = Requests(histories, asked.moments, asked.previous, nobody)
         found["fedrec, attributes unknown"] = judged(recommender.score_all(blind))
     for name, scorer in plain.items():
         scores = np.asarray(scorer([known[history] for history in histories]))
