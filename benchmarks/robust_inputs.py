@@ -56,8 +56,9 @@ a pushed item (for stuffed texts: places of lists that such items have), before 
 - **Very long**: the text a hundred times over; `model.max_tokens` of it are read.
 - **Random fakes**: m items that the user never had, at the end of each history.
 - **Push**: one item of middling popularity, and the m items whose texts are most like its own as
-  the newest of each history. Whoever can write into a history can do this; at a site that is who can
-  write its tables or holds the service's token. A fake history reaches its own user's lists alone.
+  the newest of each history. Whoever can write into a history can do this; at a site that
+  is who can write its tables or holds the service's token. A fake
+  history reaches its own user's lists alone.
 """
 
 Ints = NDArray[np.int64]
