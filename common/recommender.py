@@ -111,6 +111,10 @@ class Recommender(nn.Module):
         if lora_sha256 != self._table_lora:
             self._table, self._table_lora = None, lora_sha256
 
+    def replace_table(self, table: torch.Tensor) -> None:
+        """Scores by other text vectors ``[V, d]``, until other LoRA factors are loaded."""
+        self._table = table
+
     def set_item_prior(self, prior: torch.Tensor) -> None:
         """Sets the popularity prior ``[V]`` that the server made of the sites' releases."""
         self.item_prior = prior.to(self.device)

@@ -87,6 +87,16 @@ def read_new_items(path: Path | None) -> Catalogue | None:
     """Items with ``item_id`` and ``text`` from a table file (`common.table_readers`).
 
     Raises:
-        DataError: the file is missing or damaged, or an item has no text.
+        DataError: the file is missing or damaged, or an item has no text that can be read.
     """
-    return None if path is None else build_catalogue(read_table(path))
+    if path is None:
+        return None
+    found = build_catalogue(read_table(path))
+    for item_id, text in zip(found.item_ids, found.texts, strict=True):
+        # Zero-width characters and bare punctuation pass for a text, and no word is in them.
+        if not any(character.isalnum() for character in text):
+            raise DataError(
+                f"{path}: new item {item_id[:100]!r} has no word in its text, so that nothing is "
+                "known of it; give it a title"
+            )
+    return found

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from common.build_recommender import build_recommender
 from common.context_names import context_names
-from common.holdout import Stage
+from common.holdout import Stage, targets_of
+from common.interaction_checks import UNKNOWN
 from common.loaded_recommender import load_round
 from common.metrics import user_metrics
+from common.new_items import NewItemRule, rule_of
 from common.ranking import worst_ranks
 from common.recommender import Recommender
-from common.requests import Requests
+from common.requests import Requests, requests_of
 from common.run_folder import RunFolder
 from simulations.baselines.popularity import train_counts
 from simulations.cold_start.bench import (
@@ -39,6 +41,7 @@ from simulations.run_statistics import run_statistics
 
 MODEL = "fedrec"
 AMONG_ALL, AMONG_NEW = "new items among all", "new items among new"
+KNOWN = "trained users' known items, new items beside them"
 
 IntArray = NDArray[np.int64]
 Listener = Callable[[str], None]
@@ -114,7 +117,8 @@ def _user_rows(
 
     found = {MODEL: judged(recommender.score_all(asked))}
     if context_names(recommender.config.context):
-        blind = Requests(histories, asked.moments, asked.previous, [{}] * len(histories))
+        nobody = [dict.fromkeys(each, UNKNOWN) for each in asked.attributes]
+        blind = Requests(histories, asked.moments, asked.previous, nobody)
         found["fedrec, attributes unknown"] = judged(recommender.score_all(blind))
     for name, scorer in plain.items():
         scores = np.asarray(scorer([known[history] for history in histories]))
@@ -141,7 +145,26 @@ def _item_rows(
         name: item_means(only(table, items.places), wanted, histories)
         for name, table in tables.items()
     }
-    return _rows(AMONG_ALL, among_all) + _rows(AMONG_NEW, among_new)
+    found = _rows(AMONG_ALL, among_all) + _rows(AMONG_NEW, among_new)
+    return found + _rows(KNOWN, _beside_new_items(bench, items, stage))
+
+
+def _beside_new_items(
+    bench: ColdStartBench, items: NewItemBench, stage: Stage
+) -> dict[str, NDArray[np.float64]]:
+    """What the rule for new items costs trained users, who wanted a known item."""
+    users = requests_of(bench.splits, stage)
+    parts = items.parts(users)
+    targets = [targets_of(split, stage) for split in bench.splits]
+
+    def judged(rule: NewItemRule) -> NDArray[np.float64]:
+        ranks = worst_ranks(parts.by(rule), targets, list(users.histories))
+        return user_metrics(ranks)["ndcg_10"]
+
+    return {
+        MODEL: judged(rule_of(items.recommender.config)),
+        "fedrec, new items by the mean prior alone": judged(NewItemRule()),
+    }
 
 
 def _rows(setting: str, found: Mapping[str, NDArray[np.float64]]) -> list[ColdStartRow]:

@@ -11,6 +11,7 @@ import torch
 from common.cooccurrence import triangle_size
 from common.item_index import build_index
 from common.item_to_item import item_to_item
+from common.new_items import NewItemRule
 from common.requests import Requests
 from tests.training_case import DATASET, moved_recommender, small_config
 
@@ -62,7 +63,7 @@ def test_a_new_item_is_scored_by_its_text_alone() -> None:
     component = item_to_item(triangle, recommender.item_prior.numpy(), most=20, weight=1.0)
     recommender.set_item_to_item(component)
     old = 4  # without a code: what tells it from its new twin is the prior, linear with weight w
-    index = build_index(recommender, recommender.table()[old : old + 1])
+    index = build_index(recommender, recommender.table()[old : old + 1], NewItemRule())
     scores = index.scores([np.array([ITEMS, 60, 8], dtype=np.int64)])  # a new item in the history
     prior = recommender.score.prior.weight.item() * 0.04
     assert len(scores) == ITEMS + 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from client.serving.catalogue import read_new_items
 from client.serving.recommending import SiteRecommender, Visitor
 from client.serving.served import WhatToServe
 from common.errors import DataError
@@ -75,3 +76,24 @@ def test_a_new_item_is_scored_by_the_rule_that_its_offline_figures_have(
     assert by(NewItemRule(0.5, 3.0, 1.0)) == pytest.approx(
         bare + 0.5 * head + 3 * text + 1, abs=1e-3
     )
+
+
+@pytest.mark.parametrize("text", ["", "\u200b\u200d\ufeff", "?!"])
+def test_a_new_item_without_a_word_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "new.csv"
+    table.write_text(f"item_id,text\ngood,a robot\nblank,{text}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="blank") as fault:
+        read_new_items(table)
+    assert "\n" not in str(fault.value)
+
+
+def test_a_text_that_is_too_long_is_read_as_far_as_the_model_reads(
+    shared_site: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "new.csv"
+    start = "a galaxy and a robot " * 40  # far over model.max_tokens
+    table.write_text(f"item_id,text\nlong,{start}\nlonger,{start} wedding {start * 9}\n")
+    recommender = SiteRecommender(WhatToServe(shared_site, table).load())
+    answer = recommender.recommend(Visitor([DATASET.catalogue.item_ids[5]]), 81)
+    scores = {offer.item_id: offer.score for offer in answer.offers}
+    assert scores["long"] == pytest.approx(scores["longer"], abs=1e-5)

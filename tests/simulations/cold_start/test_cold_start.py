@@ -156,7 +156,7 @@ def test_the_command_trains_once_and_writes_its_page(
     assert code == 0, err
     rows = json.loads(out)["rows"]
     settings = {row["setting"] for row in rows}
-    assert len(settings) == len(HISTORY_LENGTHS) + 2
+    assert len(settings) == len(HISTORY_LENGTHS) + 3
     assert {"fedrec", "popularity", "TF-IDF", "fedrec, attributes unknown"} <= {
         row["method"] for row in rows
     }
