@@ -16,7 +16,7 @@ from client.serving.list_policy import Candidates, Greedy, ListPolicy
 from client.serving.reasons import Explanation, explain, sentence
 from client.serving.served import Served
 from common.errors import RequestFault
-from common.interactions import Float32Array
+from common.interactions import Float32Array, Int64Array
 
 MAX_ID = 200
 """Characters of an id that a client makes up."""
@@ -138,7 +138,7 @@ class SiteRecommender:
                 "invalid", f"k must be between 1 and {len(served.items)}, the items, got {k}"
             )
         asker = self._asker(served, who)
-        candidates = _candidates(asker, served.index.scores(asker.at(_moment(moment))))
+        candidates = _candidates(asker, *served.index.best(asker.at(_moment(moment)), k))
         chosen = self._policy.choose(candidates, k)
         offers = [
             Offer(
@@ -211,12 +211,11 @@ class SiteRecommender:
         return extended(asker or served.histories.stranger(nobody, {}), taken, places)
 
 
-def _candidates(asker: Asker, scores: Float32Array) -> Candidates:
+def _candidates(asker: Asker, items: Int64Array, scores: Float32Array) -> Candidates:
     """All items that the asker has not had; one without a finite score cannot be offered."""
     free = np.isfinite(scores)
-    free[asker.history] = False
-    items = np.flatnonzero(free)
-    return Candidates(items, scores[items])
+    free[np.isin(items, asker.history)] = False
+    return Candidates(items[free], scores[free])
 
 
 def _moment(given: int) -> int:

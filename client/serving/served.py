@@ -14,6 +14,7 @@ from client.serving.histories import Asker, Histories, pseudonyms_of
 from client.site_data import load_site
 from client.source.pseudonyms import Pseudonyms
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
+from common.approximate_index import FROM_ITEMS
 from common.base_weights import load_tokenizer, resolve_base_weights
 from common.errors import ExportError
 from common.frozen_prefix import frozen_layers, frozen_prefix
@@ -21,6 +22,9 @@ from common.holdout import Stage
 from common.item_index import ItemIndex, build_index
 from common.loaded_recommender import loaded_recommender
 from common.recommender import Recommender
+
+INDEX_FOLDER = "serving/items"
+"""Where a large catalogue's index of candidates is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +92,9 @@ class WhatToServe:
             adapter=name,
             manifest=export.manifest,
             items=items,
-            index=build_index(recommender, _new_vectors(recommender, items)),
+            index=build_index(recommender, _new_vectors(recommender, items)).for_large_catalogues(
+                FROM_ITEMS, self.site / INDEX_FOLDER
+            ),
             histories=Histories.of(data, export.config, self.as_of),
             pseudonyms=pseudonyms_of(self.site, data),
         )
