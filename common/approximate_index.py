@@ -1,7 +1,7 @@
 """The items that may score best, found without scoring all of them; for large catalogues.
 
 An inverted file over clusters of items (faiss) finds the largest products of a query with rows
-in 8 bits. A row is an item's text part as the score reads it, before and after the head, and its
+in four bits for four numbers (product quantisation). A row is an item's text part as the score reads it, before and after the head, and its
 bias (the prior) as one more number, whose place in the query is 1. What is no product of that
 kind goes another way: items with a code of the head or with item-to-item weights, which are few,
 are candidates of every request. `ItemIndex.best` scores all candidates exactly.
@@ -30,12 +30,13 @@ FROM_ITEMS = 100_000
 """Catalogues up to this size are scored whole."""
 DEPTH = 1_000
 """Fewest candidates of a request, beside those of every request."""
-PROBES = 96
-"""Clusters that a request looks into; more find more, and take longer."""
+PROBED = 0.5
+"""Share of the clusters that a request looks into; more find more, and take longer."""
 _TRAINING_ROWS = 64
+_PART = 4  # numbers that share a code
 _SUFFIX = ".index"
 _KEPT_FILES = 2  # the current adapter's, and the one to go back to
-_FORMAT = "ivf-sq8-1"
+_FORMAT = "ivf-pq4-1"
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,10 @@ class ApproximateIndex:
             query: ``[w]``, as `ItemIndex.queries` has it.
             count: how many; fewer are found where clusters are small.
         """
-        asked = np.append(query[self.columns], np.float32(1.0))[None]
-        _, places = self.found.search(np.ascontiguousarray(asked), count)
+        asked = np.zeros((1, self.found.d), dtype=np.float32)
+        width = len(self.columns)
+        asked[0, :width], asked[0, width] = query[self.columns], 1.0
+        _, places = self.found.search(asked, count)
         near: Int64Array = places[0]
         return np.union1d(near[near >= 0], self.always)
 
@@ -89,9 +92,9 @@ def approximate_index(index: ItemIndex, folder: Path | None) -> ApproximateIndex
         )
         return None
     columns = index.text_columns()
-    rows = np.concatenate(
-        [index.vectors.numpy()[:, columns], index.bias.numpy()[:, None]], axis=1, dtype=np.float32
-    )
+    used = len(columns) + 1
+    rows = np.zeros((len(index), -(-used // _PART) * _PART), dtype=np.float32)
+    rows[:, : used - 1], rows[:, used - 1] = index.vectors.numpy()[:, columns], index.bias.numpy()
     key = hashlib.sha256(f"{_FORMAT} {faiss.__version__} {rows.shape}".encode())
     key.update(rows.data)
     path = None if folder is None else folder / f"{key.hexdigest()[:32]}{_SUFFIX}"
@@ -103,20 +106,21 @@ def approximate_index(index: ItemIndex, folder: Path | None) -> ApproximateIndex
         found = _built(rows)
         if path is not None:
             _keep(path, faiss.serialize_index(found))
-    faiss.extract_index_ivf(found).nprobe = PROBES
+    found.nprobe = max(1, round(PROBED * found.nlist))
     return ApproximateIndex(found, columns, index.singular_items())
 
 
 def _built(rows: Float32Array) -> Any:
-    """Clusters of rows, from a seeded sample, and every row in 8 bits beside its cluster."""
+    """Clusters of rows, from a seeded sample, and every row's codes beside its cluster."""
     import faiss
 
     count, width = rows.shape
     clusters = int(np.clip(2 * np.sqrt(count), 1, max(1, count // _TRAINING_ROWS)))
     coarse = faiss.IndexFlatIP(width)
-    built = faiss.IndexIVFScalarQuantizer(
-        coarse, width, clusters, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    built = faiss.IndexIVFPQFastScan(
+        coarse, width, clusters, width // _PART, 4, faiss.METRIC_INNER_PRODUCT
     )
+    built.by_residual = False
     built.cp.niter, built.cp.seed, built.cp.spherical = 8, 1, False
     sample = np.random.default_rng(0).permutation(count)[: clusters * _TRAINING_ROWS]
     built.train(np.ascontiguousarray(rows[np.sort(sample)]))
