@@ -2,14 +2,14 @@
 
 ::
 
-    PYTHONPATH=. python -m benchmarks.small_models RUN --work FOLDER --write docs/small/student.jsonl
+    PYTHONPATH=. python -m benchmarks.small_models RUN --work FOLDER --write FILE
 
 The student learns from 80% of the catalogue's titles and from made-up texts; a tenth of the titles
 says which epoch is best, and the last tenth it never sees. Accuracy: every user's held-out item is
 ranked among all items, with *all* text vectors from the student in place of the teacher's, paired
 over users. Speed: texts to vectors, tokenizer and all, on one thread, by turns in one process;
-`ratio` is the median over the turns of titles a second by those of the teacher in that turn. FOLDER keeps the training, which goes on
-where it was cut short.
+`ratio` is the median over the turns of titles a second by those of the teacher in that turn.
+FOLDER keeps the training, which goes on where it was cut short.
 """
 
 from __future__ import annotations

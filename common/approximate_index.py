@@ -1,10 +1,11 @@
 """The items that may score best, found without scoring all of them; for large catalogues.
 
 An inverted file over clusters of items (faiss) finds the largest products of a query with rows
-in four bits for four numbers (product quantisation). A row is an item's text part as the score reads it, before and after the head, and its
-bias (the prior) as one more number, whose place in the query is 1. What is no product of that
-kind goes another way: items with a code of the head or with item-to-item weights, which are few,
-are candidates of every request. `ItemIndex.best` scores all candidates exactly.
+in four bits for four numbers (product quantisation). A row is an item's text part as the score
+reads it, before and after the head, and its bias (the prior) as one more number, whose place in
+the query is 1. What is no product of that kind goes another way: items with a code of the head
+or with item-to-item weights, which are few, are candidates of every request. `ItemIndex.best`
+scores all candidates exactly.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class Recommender(nn.Module):
         return self._table
 
     def use_text_vectors(self, vectors: torch.Tensor) -> None:
-        """Takes text vectors ``[V, d]``, before whitening, for the item tower's until it is loaded."""
+        """Takes ``[V, d]``, not whitened, for the item tower's vectors, until an adapter comes."""
         self._table = self.whitening(vectors.to(self.device))
 
     def unit_losses(self, batch: UnitBatch) -> torch.Tensor:
