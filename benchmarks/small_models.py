@@ -40,7 +40,7 @@ from simulations.evaluation.intervals import paired_difference
 from simulations.lab import held_out
 from simulations.run_scorer import run_scorer
 
-TURNS, SINGLES = 5, 60
+TURNS, SINGLES = 3, 40
 SPARSITIES = (0.3, 0.6)
 
 

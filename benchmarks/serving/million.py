@@ -43,14 +43,14 @@ from simulations.datasets import load_dataset
 from simulations.lab import held_out
 from simulations.run_scorer import run_scorer
 
-LIST, WARM, SEED = 10, 50, 0
+LIST, WARM, RECALLED, SEED = 10, 10, 60, 0
 
 
 def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("run", type=Path)
     asked.add_argument("--items", type=int, default=1_000_000)
-    asked.add_argument("--requests", type=int, default=1_000)
+    asked.add_argument("--requests", type=int, default=400)
     asked.add_argument("--probes", type=int, nargs="*", default=[], help="also time these")
     asked.add_argument("--write", type=Path)
     given = asked.parse_args()
@@ -83,15 +83,15 @@ def measure(
     print(json.dumps(about), flush=True)
     if approximate is None:
         raise SystemExit("install faiss-cpu")
-    lines = [{"way": "exact, all items"} | through(index, catalogue, histories[: WARM + 40])]
+    lines = [{"way": "exact, all items"} | through(index, catalogue, histories[: WARM + 20])]
     print(lines[-1], flush=True)
-    exact = [best_ten(index, history) for history in histories[WARM : WARM + 200]]
+    exact = [best_ten(index, history) for history in histories[WARM : WARM + RECALLED]]
     ready = replace(index, approximate=approximate)
     inverted = approximate.found
     for probe in [inverted.nprobe, *probes]:
         inverted.nprobe = probe
         line = {"way": "candidates", "probes": probe} | through(ready, catalogue, histories)
-        found = [best_ten(ready, history) for history in histories[WARM : WARM + 200]]
+        found = [best_ten(ready, history) for history in histories[WARM : WARM + RECALLED]]
         shares = [len(np.intersect1d(a, b)) / LIST for a, b in zip(exact, found, strict=True)]
         line |= {"recall_10": round(float(np.mean(shares)), 4), "recall_users": len(shares)}
         line["full"] = all(len(items) == LIST for items in found)
