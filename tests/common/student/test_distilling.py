@@ -41,6 +41,7 @@ def test_all_layers_and_neurons_give_the_teacher_itself() -> None:
     torch.testing.assert_close(found, first.vectors(TEXTS[:5]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sparsity_is_what_was_asked_for() -> None:
     bert = teacher().bert
     sparse = sparsified(bert, 0.5)
