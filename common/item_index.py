@@ -6,19 +6,22 @@ times a row per item, plus a bias per item, plus the item-to-item component:
 
 score(user, item) = query(history, context) · vectors[item] + bias[item] + item-to-item
 
-It is the recommender's score, up to the order in which floating-point numbers are added.
+It is the recommender's score, up to the order in which floating-point numbers are added. Of a
+large catalogue only candidates are scored (`common.approximate_index`).
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.approximate_index import DEPTH, ApproximateIndex, approximate_index
 from common.bilinear_head import BilinearHead, ItemRows
 from common.context import ContextEncoder
 from common.item_to_item import ItemToItem
@@ -29,7 +32,8 @@ from common.score_terms import ScoreTerms
 from common.scored_histories import ScoredHistories
 from common.user_tower import MultiLagHead
 
-Histories = Sequence[npt.NDArray[np.int64]]
+Int64Array = npt.NDArray[np.int64]
+Histories = Sequence[Int64Array]
 _CPU = torch.device("cpu")
 
 
@@ -48,6 +52,7 @@ class ItemIndex:
         max_history: Most items of a history that the query reads.
         encoder: Of the context.
         item_to_item: None where the run has none.
+        approximate: of a large catalogue; None: every request scores all items.
     """
 
     vectors: torch.Tensor
@@ -60,9 +65,69 @@ class ItemIndex:
     max_history: int
     encoder: ContextEncoder
     item_to_item: ItemToItem | None
+    approximate: ApproximateIndex | None = None
 
     def __len__(self) -> int:
         return len(self.bias)
+
+    def for_large_catalogues(self, from_items: int, folder: Path | None) -> ItemIndex:
+        """This index, with one of candidates where it has more than `from_items` items.
+
+        Args:
+            from_items: usually `common.approximate_index.FROM_ITEMS`.
+            folder: where the index of candidates is kept; None: nowhere.
+        """
+        if len(self) <= from_items:
+            return self
+        return replace(self, approximate=approximate_index(self, folder))
+
+    def best(self, history: Histories, k: int) -> tuple[Int64Array, npt.NDArray[np.float32]]:
+        """Items, rising, and their exact scores: all items, or candidates for the best.
+
+        There are at least k outside the history, if there are so many at all.
+
+        Args:
+            history: as in `scores`.
+            k: length of the list that is to be chosen from them.
+        """
+        if self.approximate is not None:
+            had = np.unique(history[0])
+            (query,) = self.queries(history)
+            count = max(DEPTH, 4 * k) + len(had)
+            items = self.approximate.candidates(query.numpy(), min(count, len(self)))
+            if len(items) - int(np.isin(had, items).sum()) >= k:
+                return items, self._scores_of(history[0], query, items)
+        return np.arange(len(self)), self.scores(history)
+
+    @torch.no_grad()
+    def _scores_of(
+        self, history: npt.NDArray[np.int64], query: torch.Tensor, items: Int64Array
+    ) -> npt.NDArray[np.float32]:
+        rows = torch.from_numpy(items)
+        scores: npt.NDArray[np.float32] = torch.addmv(
+            self.bias[rows], self.vectors[rows], query
+        ).numpy()
+        component = self.item_to_item
+        if component is not None:
+            known = items < component.catalogue_size
+            scores[known] += component.scores_of(history)[items[known]]
+        return scores
+
+    def text_columns(self) -> Int64Array:
+        """The columns of `vectors` that are no codes of single items."""
+        codes = range(0)
+        if isinstance(self.head, BilinearHead):
+            codes = range(self.head.dim, self.head.dim + self.head.codes)
+        return np.setdiff1d(np.arange(self.vectors.shape[1]), np.array(codes, dtype=np.int64))
+
+    def singular_items(self) -> Int64Array:
+        """Items whose score has a part of their own: a code, or weights to other items."""
+        found = np.zeros(0, dtype=np.int64)
+        if isinstance(self.head, BilinearHead):
+            found = np.flatnonzero(self.head.places.numpy() < self.head.codes)
+        if self.item_to_item is not None:
+            found = np.union1d(found, self.item_to_item.items)
+        return found
 
     @torch.no_grad()
     def scores(self, history: Histories) -> npt.NDArray[np.float32]:
@@ -128,9 +193,11 @@ def build_index(
     of_head, of_text, lift = (torch.full((len(table),), start) for start in (1.0, 1.0, 0.0))
     of_head[known:], of_text[known:], lift[known:] = by.head, by.text, by.lift
     offered, directions = side.offered * of_head[:, None], terms.directions(table)
+    vectors = torch.cat([offered, directions * of_text[:, None]], dim=1).contiguous()
+    is_same = side.shown is side.offered and bool((of_head == 1).all())  # in memory once, then
     return ItemIndex(
-        vectors=torch.cat([offered, directions * of_text[:, None]], dim=1).contiguous(),
-        shown=side.shown,
+        vectors=vectors,
+        shown=vectors[:, : offered.shape[1]] if is_same else side.shown,
         bias=side.bias * of_head + terms.bias(prior) + lift,
         of_text=of_text,
         head=head,

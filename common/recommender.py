@@ -135,6 +135,10 @@ class Recommender(nn.Module):
             self._table = self.whitening(self.item_tower.table())
         return self._table
 
+    def use_text_vectors(self, vectors: torch.Tensor) -> None:
+        """Takes ``[V, d]``, not whitened, for the item tower's vectors, until an adapter comes."""
+        self._table = self.whitening(vectors.to(self.device))
+
     def unit_losses(self, batch: UnitBatch) -> torch.Tensor:
         """One loss per unit, ``[B]``: the mean over the unit's targets.
 

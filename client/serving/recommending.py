@@ -147,7 +147,7 @@ class SiteRecommender:
                 "invalid", f"k must be between 1 and {len(served.items)}, the items, got {k}"
             )
         asker = self._asker(served, who)
-        candidates = candidates_of(served, asker, _moment(moment))
+        candidates = candidates_of(served, asker, _moment(moment), k)
         name = secrets.token_hex(16)
         key = "" if isinstance(who, Visitor) else served.user_key(who)
         asked = Asked(name, key, served) if policy is None else None
@@ -233,13 +233,12 @@ class SiteRecommender:
         return extended(asker or served.histories.stranger(nobody, {}), taken, places)
 
 
-def candidates_of(served: Served, asker: Asker, moment: int) -> Candidates:
-    """All items that the asker has not had; one without a finite score cannot be offered."""
-    scores = served.index.scores(asker.at(moment))
+def candidates_of(served: Served, asker: Asker, moment: int, k: int) -> Candidates:
+    """Items for a list of k that the asker has not had; those of a finite score."""
+    items, scores = served.index.best(asker.at(moment), k)
     free = np.isfinite(scores)
-    free[asker.history] = False
-    items = np.flatnonzero(free)
-    return Candidates(items, scores[items], asker.history, served.facts)
+    free[np.isin(items, asker.history)] = False
+    return Candidates(items[free], scores[free], asker.history, served.facts)
 
 
 def _check_attributes(served: Served, given: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from client.site_data import SiteData, load_site
 from client.source.pseudonyms import Pseudonyms
 from client.source.settings_file import SOURCE_FILE
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
+from common.approximate_index import FROM_ITEMS
 from common.config import ModelConfig
 from common.context import ContextEncoder
 from common.diverse_lists import genre_shares
@@ -25,6 +26,9 @@ from common.item_index import ItemIndex, build_index
 from common.loaded_recommender import loaded_recommender
 from common.new_items import new_text_vectors
 from common.recommender import Recommender
+
+INDEX_FOLDER = "serving/items"
+"""Where a large catalogue's index of candidates is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,9 @@ class WhatToServe:
             adapter=name,
             manifest=export.manifest,
             items=items,
-            index=build_index(recommender, whitened),
+            index=build_index(recommender, whitened).for_large_catalogues(
+                FROM_ITEMS, self.site / INDEX_FOLDER
+            ),
             histories=Histories.of(data, export.config, self.as_of),
             pseudonyms=pseudonyms_of(self.site, data),
             facts=_facts(recommender, items, texts) if self.with_facts else None,

@@ -208,5 +208,5 @@ def _used_cap(setting: str, recommender: SiteRecommender, k: int) -> ListPolicy:
     for user in spread:
         asker = served.asker(user)
         if asker is not None:
-            policy.choose(candidates_of(served, asker, served.loaded_at), k)
+            policy.choose(candidates_of(served, asker, served.loaded_at, k), k)
     return policy
