@@ -39,6 +39,8 @@ def bandits(
     chosen_on: Annotated[
         int, typer.Option(min=1, help="Validation worlds that settings are chosen on.")
     ] = 5,
+    lists: Annotated[int, typer.Option(min=1, help="Lists of ten that each user gets.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds in which users come and go.")] = 40,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,7 +59,7 @@ def bandits(
     logs = page.with_suffix("")
     with file_errors("make", logs):
         logs.mkdir(parents=True, exist_ok=True)
-    worlds = Worlds(WorldPlan(), chosen_on, seeds)
+    worlds = Worlds(WorldPlan(lists=lists, rounds=rounds), chosen_on, seeds)
     with progress_bars(Console(stderr=True, quiet=quiet or as_json)) as bars:
         tasks = {part: bars.add_task(part, total=None) for part in ("validation", "test")}
 

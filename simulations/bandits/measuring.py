@@ -38,9 +38,9 @@ class Played:
     outcome: Outcome
     oracle: tuple[int, ...]
 
-    def record(self, run: str) -> dict[str, Any]:
+    def record(self, run: str, plan: WorldPlan) -> dict[str, Any]:
         """As a line of the log."""
-        return {"run": run, **asdict(self)}
+        return {"run": run, "plan": asdict(plan), **asdict(self)}
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Played:
@@ -123,7 +123,7 @@ class Experiment:
                     outcome = play(world, setting.policy, setting.beliefs)
                     best = tuple(int(each) for each in oracle_curve(world))
                     known[seed, setting] = Played(seed, setting, outcome, best)
-                    line = known[seed, setting].record(self._run.path.name)
+                    line = known[seed, setting].record(self._run.path.name, self._worlds.plan)
                     append_json_lines(path, [line], flushed=False)
                 found.append(known[seed, setting])
         self._listen(part, total, total)
@@ -133,6 +133,7 @@ class Experiment:
         records = read_json_lines(path)
         try:
             others = {record["run"] for record in records} - {self._run.path.name}
+            plans = [WorldPlan(**record["plan"]) for record in records]
             played = [Played.of(record) for record in records]
         except (KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
@@ -142,7 +143,7 @@ class Experiment:
             raise RunFolderError(
                 f"{path} is of run {sorted(others)[0]}; remove it, or give another --out"
             )
-        if any(len(each.outcome.curve) != self._worlds.plan.rounds for each in played):
+        if any(plan != self._worlds.plan for plan in plans):
             raise RunFolderError(f"{path} is of worlds of another shape; remove it")
         return played
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from client.serving.reward_model import Floats
 from client.serving.take_rate import TakeRate
+from common.errors import ConfigError, DataError
 from common.interactions import Int64Array
 from common.item_index import ItemIndex
 from simulations.bandits.warm import Warm
@@ -39,6 +40,16 @@ class WorldPlan:
     rounds: int = 40
     k: int = 10
     new_items: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Refuses a plan in which users cannot get their lists."""
+        if not 1 <= self.lists <= self.rounds:
+            raise ConfigError(
+                [
+                    f"each user's lists must be between 1 and the rounds, got {self.lists} lists "
+                    f"in {self.rounds} rounds; change --lists or --rounds"
+                ]
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +78,16 @@ class World:
 
 
 def make_world(warm: Warm, plan: WorldPlan, part: Part, seed: int) -> World:
-    """A world of one part: validation and test share no user and no new item."""
+    """A world of one part: validation and test share no user and no new item.
+
+    Raises:
+        DataError: the catalogue has fewer items than a user is shown.
+    """
+    if plan.lists * plan.k > warm.likes.shape[1]:
+        raise DataError(
+            f"a user is shown {plan.lists} lists of {plan.k}, and the catalogue has "
+            f"{warm.likes.shape[1]} items; use fewer --lists"
+        )
     halves = np.random.default_rng(_PART_STREAM)
     users, items = (halves.permutation(size) for size in warm.likes.shape)
     mine = slice(0, None, 2) if part == "validation" else slice(1, None, 2)

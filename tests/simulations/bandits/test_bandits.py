@@ -115,7 +115,7 @@ def test_differences_are_paired_by_world(tmp_path: Path) -> None:
 
 def test_a_line_of_the_log_is_read_back() -> None:
     played = fake_played()[1]
-    assert Played.of(json.loads(json.dumps(played.record("r")))) == played
+    assert Played.of(json.loads(json.dumps(played.record("r", PLAN)))) == played
 
 
 def test_each_policy_gets_its_own_best_setting() -> None:
@@ -181,7 +181,11 @@ def test_the_command_goes_on_where_it_was_stopped(
     monkeypatch.setattr("simulations.bandits.choosing.POLICIES", [s.policy for s in settings])
     page = tmp_path / "page.md"
     asked = ("bandits", run.path, "--seeds", "2", "--chosen-on", "1", "--out", page, "--json")
-    code, out, err = fedrec(*asked)
+    for more, told in ((("--lists", "9"), "use fewer --lists"), (("--rounds", "3"), "--rounds")):
+        code, _, err = fedrec(*asked, *more)
+        assert code == 2
+        assert told in err
+    code, out, err = fedrec(*asked, "--lists", "3", "--rounds", "5")
     assert code == 0, err
     assert [each["setting"]["policy"]["name"] for each in json.loads(out)] == ["greedy", "ucb"]
     assert "| items taken |" in page.read_text()
