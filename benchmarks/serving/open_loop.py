@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import queue
 import random
 import threading
 import time
@@ -47,6 +49,10 @@ class _Load:
     def __init__(self, ask: Client, service: Service, *, tries_again: bool) -> None:
         self.found, self._lock, self.ended = Latencies(), threading.Lock(), threading.Semaphore(0)
         self._ask, self._metadata, self._tries_again = ask, service.metadata, tries_again
+        self._later: queue.PriorityQueue[tuple[float, int, str, float, int]] = queue.PriorityQueue()
+        self._order = itertools.count()
+        if tries_again:  # one thread: a thread for each would take the machine from the service
+            threading.Thread(target=self._send_again, daemon=True).start()
 
     def send(self, user: str, due: float, attempt: int = 0) -> None:
         """Asks for one list; `due` on the clock of `time.perf_counter`."""
@@ -58,13 +64,22 @@ class _Load:
         )
         call.add_done_callback(lambda call: self._done(user, due, attempt, call))
 
+    def _send_again(self) -> None:
+        while True:
+            when, order, *asked = self._later.get()
+            if when <= time.perf_counter():
+                self.send(*asked)
+            else:
+                self._later.put((when, order, *asked))
+                time.sleep(0.02)
+
     def _done(self, user: str, due: float, attempt: int, call: grpc.Future) -> None:
         now, code = time.perf_counter(), call.code()
         if self._tries_again and code in RETRIABLE and now - due < PATIENCE_S:
             with self._lock:
                 self.found.retries += 1
             wait = min(0.2 * 2**attempt, MOST_BACKOFF_S) * random.uniform(0.5, 1.0)
-            threading.Timer(wait, self.send, (user, due, attempt + 1)).start()
+            self._later.put((now + wait, next(self._order), user, due, attempt + 1))
             return
         with self._lock:
             self.found.seconds.append(now - due)
