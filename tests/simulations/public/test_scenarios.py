@@ -1,4 +1,4 @@
-"""Bundled scenarios on their generated samples: the claim, the metrics, and popularity is beaten."""
+"""Bundled scenarios on their samples: the claim, the metrics, and popularity is beaten."""
 
 from __future__ import annotations
 
