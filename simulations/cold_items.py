@@ -137,7 +137,13 @@ def cold_events(
     Raises:
         DataError: there is no event.
     """
-    splits = hold_out(dataset.interactions, dataset.catalogue, split="leave_one_out", seed=seed)
+    splits = hold_out(
+        dataset.interactions,
+        dataset.catalogue,
+        split="leave_one_out",
+        seed=seed,
+        users=dataset.users,
+    )
     is_cold = np.isin(np.arange(len(dataset.catalogue)), cold.all)
     found: dict[int, list[tuple[int, UserSplit]]] = {int(item): [] for item in items}
     for split in splits:
@@ -148,7 +154,11 @@ def cold_events(
                 continue
             item = int(whole.items[place])
             event = UserSplit(
-                split.user_id, _part(whole, warm), _part(whole, []), _part(whole, [int(place)])
+                split.user_id,
+                _part(whole, warm),
+                _part(whole, []),
+                _part(whole, [int(place)]),
+                attributes=split.attributes,
             )
             found[item].append((_hash(seed, f"{split.user_id} {item}"), event))
     events = [

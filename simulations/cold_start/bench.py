@@ -93,7 +93,13 @@ class ColdStartBench:
             )
         least = data.min_interactions
         known = without_items(participants(whole, data), cold.all, least)
-        splits = hold_out(known.interactions, known.catalogue, split=data.split, seed=data.seed)
+        splits = hold_out(
+            known.interactions,
+            known.catalogue,
+            split=data.split,
+            seed=data.seed,
+            users=known.users,
+        )
         return cls(
             whole=whole,
             cold=cold,

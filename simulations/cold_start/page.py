@@ -21,9 +21,9 @@ are in the folder beside this page, a file for each run.
 - **New users** (`data.held_out_users`) are at no site of the run. Of each, the first n items are
   the history and the next {TARGETS} are to be found among all items of training's catalogue. The
   same users stand at every n. Intervals are over users.
-- With **no item at all** nobody can be told from anybody: what is left is the released count,
-  and context where the model reads any. There fedrec cannot be above popularity but through
-  context; the aim is judged for short histories.
+- With **no item at all** all new users get one list, but for context: the released count, in
+  which every user has an equal say, against the plain count. That is no personal recommendation;
+  the aim is judged for short histories.
 - **New items** (a seeded share of {COLD_SHARE:g} of the catalogue for validation, as many for
   test) are not even in training's catalogue. They come back with their text alone, as
   `--new-items` serves them, and each interaction with one is an event
