@@ -3,7 +3,8 @@
 Flower hands out all replies that wait at once, and takes a reply out of its database as it hands
 it out. It checks an object's name and head on arrival, not its body, so that a node can send what
 raises only where the server unpacks it: then every reply of that pull would be lost with it, and
-the ServerApp would end. Here each reply is asked for by itself.
+the ServerApp would end. Here each reply is asked for by itself. And what the SuperLink itself
+reports of a message (expired, its node gone, its reply not whole) stands in the name of the node.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from logging import WARNING
 import httpx
 from flwr.app import Message
 from flwr.app.error import Error
-from flwr.common.constant import ErrorCode
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore import log
@@ -118,10 +119,18 @@ class GuardedGrid(Grid):
 
     def _replies_to(self, message_id: str, message: Message) -> list[Message]:
         try:
-            return list(self._inner.pull_messages([message_id]))
+            found = list(self._inner.pull_messages([message_id]))
         except (httpx.HTTPError, OSError):  # the server's own trouble, not a node's
             raise
         except Exception as fault:  # noqa: BLE001  whatever a node's bytes may raise in Flower
             node, kind = message.metadata.dst_node_id, type(fault).__name__
             log(WARNING, "node %d: %s (%s)", node, UNREADABLE, kind)
             return [Message(Error(ErrorCode.UNKNOWN, f"{UNREADABLE} ({kind})"), reply_to=message)]
+        return [_from_its_node(reply, message) for reply in found]
+
+
+def _from_its_node(reply: Message, message: Message) -> Message:
+    """`reply`; what the SuperLink says of a node that gave none is that node's."""
+    if reply.has_error() and reply.metadata.src_node_id == SUPERLINK_NODE_ID:
+        return Message(reply.error, reply_to=message)
+    return reply

@@ -44,7 +44,7 @@ from server.aggregation import WeightedSum, l2_norm
 from server.cooccurrence import sum_cells
 from server.known_sites import KnownSites
 from server.metric_means import exact_means, noised_means
-from server.participants import participants
+from server.participants import count, participants
 from server.popularity import sum_counts
 from server.reply_reading import ReplyReader
 from server.round_record import EvaluationOutcome, RoundOutcome, SiteRound, too_few_sites
@@ -54,6 +54,8 @@ from server.site_weights import SiteWeights
 logger = logging.getLogger(__name__)
 
 STAGE_KEY = "stage"
+AWAY = "not connected when the round was asked, or at a node that has not told its name"
+"""Reason of a site of the run that no node answered for."""
 
 
 class FederatedAdapters(Strategy):
@@ -95,6 +97,7 @@ class FederatedAdapters(Strategy):
         self.reader = ReplyReader(run, self._sha256, shapes(adapter))
         self._weights = SiteWeights(config.federation, self.reader.known.utility)
         self._unanswered: set[int] = set()
+        self._asks_all = True
         self._stage: Stage = "validation"
 
     def remember(self, known: KnownSites) -> None:
@@ -225,8 +228,9 @@ class FederatedAdapters(Strategy):
     def _ask(
         self, grid: Grid, content: RecordDict, message_type: str, server_round: int
     ) -> list[Message]:
-        nodes = participants(grid.get_node_ids(), self.config, server_round)
-        self._unanswered = set(nodes)
+        here = grid.get_node_ids()
+        nodes = participants(here, self.config, server_round)
+        self._unanswered, self._asks_all = set(nodes), len(nodes) == count(here)
         ttl = self.config.federation.round_deadline_s
         group = str(server_round)
         # A list: Flower's own grid goes through the messages twice.
@@ -253,11 +257,18 @@ class FederatedAdapters(Strategy):
         return SiteRound.of(reply.release, weight=weight)
 
     def _with_missing(self, outcome: RoundOutcome) -> RoundOutcome:
-        """`outcome` with the sites that did not reply in time, sorted by site."""
+        """`outcome` with those who did not reply in time, or were not there; sorted by site.
+
+        A site that paid and then lost its connection stands in the record of its round so, also
+        when the round was asked again after a restart of the server.
+        """
         deadline = self.config.federation.round_deadline_s
         reason = f"no reply within federation.round_deadline_s={deadline:g}"
         missing = [
             SiteRound(self.reader.site_name(node), "error", reason) for node in self._unanswered
         ]
+        told = {line.site for line in (*outcome.sites, *missing)}
+        away = sorted(self.reader.known.declared_units.keys() - told) if self._asks_all else []
+        missing += [SiteRound(site, "error", AWAY) for site in away]
         sites = tuple(sorted([*outcome.sites, *missing], key=lambda site: site.site))
         return RoundOutcome(sites)

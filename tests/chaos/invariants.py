@@ -77,7 +77,10 @@ def nothing_twice(releases: Sequence[Line], ledgers: Ledgers) -> list[str]:
 
 
 def nothing_lost(rounds: Sequence[Line], releases: Sequence[Line], ledgers: Ledgers) -> list[str]:
-    """What a site paid for is on record, or its round's line says that the site was left out."""
+    """What a site paid for is on record, or its round's line says that the site was left out.
+
+    A node that was left out before its site had told its name stands there by its number.
+    """
     on_record = {(line["site"], *_key(line)) for line in releases}
     left_out = {
         (site["site"], line["run"], line["server_round"])
@@ -85,13 +88,29 @@ def nothing_lost(rounds: Sequence[Line], releases: Sequence[Line], ledgers: Ledg
         for site in line["sites"]
         if site["status"] != "ok" and site["reason"]
     }
-    return [
-        f"{site} paid for {entry['kind']} of round {entry['server_round']}, and no record tells"
+    nameless = Counter(
+        (line["run"], line["server_round"])
+        for line in rounds
+        for site in line["sites"]
+        if site["status"] != "ok" and site["reason"] and site["site"].startswith("node-")
+    )
+    unknown = [
+        (site, entry)
         for site, export in ledgers.items()
         for entry in charged(export)
         if (site, *_key(entry)) not in on_record
         and (site, entry["run"], entry["server_round"]) not in left_out
     ]
+    wrong = []
+    for site, entry in unknown:
+        place = entry["run"], entry["server_round"]
+        if nameless[place]:
+            nameless[place] -= 1
+            continue
+        wrong.append(
+            f"{site} paid for {entry['kind']} of round {entry['server_round']}, and no record tells"
+        )
+    return wrong
 
 
 def nothing_free(rounds: Sequence[Line], ledgers: Ledgers) -> list[str]:

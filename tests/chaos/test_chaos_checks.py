@@ -127,6 +127,15 @@ def test_a_release_that_is_lost_is_named_by_the_line_of_its_site() -> None:
     assert "lost" not in run.wrong()
 
 
+def test_a_node_without_a_name_accounts_for_one_site_and_no_more() -> None:
+    run = Run()
+    run.releases.pop()
+    run.rounds[1]["sites"] = [{"site": "node-7", "status": "error", "reason": "no reply"}]
+    assert "lost" not in run.wrong()
+    run.entries.append({**run.entries[1], "kind": "cooccurrence", "seq": 2})
+    assert len(run.wrong()["lost"]) == 1
+
+
 def test_another_adapter_on_disk_is_found() -> None:
     assert invariants.adapters_as_recomputed(Run().rounds, [None, "a1"], "c3")
 

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 import httpx
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.app.error import Error
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid.http_grid import HttpGrid
 
 from server.guarded_grid import UNREADABLE, GuardedGrid, guarded
 
-MALFORMED, LATE, GOOD = 1, 2, 3
+MALFORMED, LATE, GOOD, EXPIRED = 11, 12, 13, 14
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,11 @@ class NodesThatAnswer(HttpGrid):
                 MessageProto.FromString(b"\xff")  # raises what Flower meets there
             if node == LATE and self.looks < 6:
                 continue
+            if node == EXPIRED:
+                error = Message(Error(ErrorCode.MESSAGE_UNAVAILABLE, "gone"), reply_to=message)
+                error.metadata.__dict__["_src_node_id"] = SUPERLINK_NODE_ID
+                found.append(error)
+                continue
             found.append(Message(RecordDict({"c": ConfigRecord({"n": node})}), reply_to=message))
         return found
 
@@ -69,6 +75,14 @@ def test_an_unreadable_reply_is_its_nodes_error_and_the_others_are_read() -> Non
     assert replies[MALFORMED].error.reason == f"{UNREADABLE} (DecodeError)"
     assert [replies[n].content["c"]["n"] for n in (LATE, GOOD)] == [LATE, GOOD]
     assert slept  # the late one was waited for
+
+
+def test_what_the_superlink_reports_of_a_node_is_that_nodes() -> None:
+    sent = [Message(RecordDict(), EXPIRED, "query")]
+    (plain,) = NodesThatAnswer().send_and_receive(sent, timeout=60)
+    assert plain.metadata.src_node_id == SUPERLINK_NODE_ID
+    (reply,) = GuardedGrid(NodesThatAnswer()).send_and_receive(sent, timeout=60)
+    assert (reply.metadata.src_node_id, reply.error.reason) == (EXPIRED, "gone")
 
 
 def test_flowers_own_grid_loses_them_all() -> None:

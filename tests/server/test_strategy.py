@@ -15,7 +15,7 @@ from common.message_records import write_arrays
 from common.metrics import MetricSums
 from common.progress import SilentListener
 from server.aggregation import weighted_mean
-from server.strategy import STAGE_KEY, FederatedAdapters
+from server.strategy import AWAY, STAGE_KEY, FederatedAdapters
 from simulations.inprocess_grid import FIRST_NODE_ID, InProcessGrid
 from tests.scripted_sites import (
     bad_update,
@@ -90,6 +90,25 @@ def test_a_good_round_averages_all_sites_equally() -> None:
     assert norm is not None
     assert norm > 0
     assert all(site.epsilon_prv == 0.5 and site.bytes_up == 28 for site in strategy.outcome.sites)
+
+
+def test_a_site_of_the_run_that_is_away_stands_in_the_rounds_record() -> None:
+    config = small_config(3)
+    strategy = strategy_of(config)
+    train_round(strategy, grid_of(config, scripted_app()))
+    train_round(strategy, InProcessGrid(scripted_app(), 2, 5, config.to_flat()), 2)
+    assert statuses(strategy) == {"site-0000": "ok", "site-0001": "ok", "site-0002": "error"}
+    assert reasons(strategy)["site-0002"] == AWAY
+
+
+def test_a_site_that_was_not_drawn_is_not_called_away() -> None:
+    config = small_config(3)
+    strategy = strategy_of(config)
+    train_round(strategy, grid_of(config, scripted_app()))
+    federation = config.federation.model_copy(update={"sites_per_round": 2})
+    strategy.config = config.model_copy(update={"federation": federation})
+    train_round(strategy, grid_of(config, scripted_app()), 2)
+    assert sorted(statuses(strategy).values()) == ["ok", "ok"]
 
 
 def test_declared_sizes_weigh_when_the_run_says_so() -> None:
