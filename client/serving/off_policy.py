@@ -146,7 +146,7 @@ def evaluate(logged: Logged, *, seed: int = 0) -> OffPolicy:
     columns = np.column_stack([np.ones(count), per_list, logged.worth])  # [L, 7]
     _, user = np.unique(logged.users, return_inverse=True)
     of_users = np.column_stack([np.bincount(user, column) for column in columns.T])  # [U, 7]
-    drawn = _resampled(of_users, np.random.default_rng(seed))
+    drawn = _resampled(of_users.astype(np.float64), np.random.default_rng(seed))
     point, spread = _estimates(of_users.sum(axis=0)[None]), _estimates(drawn)
     observed, ips, snips, dr = (
         _estimate(point[name][0], spread[name]) for name in ("observed", "ips", "snips", "dr")

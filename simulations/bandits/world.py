@@ -116,4 +116,5 @@ def oracle_curve(world: World) -> Int64Array:
     plan, liked = world.plan, world.likes.sum(axis=1)
     begun = np.arange(plan.rounds)[:, None] - world.arrival + 1  # [R, U], lists so far
     shown = np.clip(begun, 0, plan.lists) * plan.k
-    return np.minimum(shown, liked).sum(axis=1)
+    best: Int64Array = np.minimum(shown, liked).sum(axis=1)
+    return best
