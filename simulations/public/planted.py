@@ -51,7 +51,10 @@ class World:
     def liking(self, user: int) -> npt.NDArray[np.float64]:
         """float64[V], sums to 1: how a user's choices spread over the items."""
         own = self.taste[user, self.topic] * self.popularity
-        return POPULAR * self.popularity + (1 - POPULAR) * own / own.sum()
+        liking: npt.NDArray[np.float64] = (
+            POPULAR * self.popularity + (1 - POPULAR) * own / own.sum()
+        )
+        return liking
 
 
 def made_world(rng: np.random.Generator, users: int = USERS, items: int = ITEMS) -> World:

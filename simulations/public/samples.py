@@ -31,7 +31,7 @@ def write_news_sample(folder: Path, seed: int) -> None:
         entities = json.dumps([{"Label": topic.title(), "Type": "C", "WikidataId": f"Q{item}"}])
         about = f"A story about {topic}: {title.lower()}."
         stories.append("\t".join([f"N{item + 1}", "news", topic, title, about, "", entities, "[]"]))
-    lines = []
+    lines: list[str] = []
     for user in range(USERS):
         history = taken(world, user, rng, int(rng.integers(4, 10)))
         had = " ".join(f"N{item + 1}" for item in history)
@@ -66,13 +66,13 @@ def write_products_sample(folder: Path, seed: int) -> None:
         for item, moment in zip(items, moments(rng, len(items)), strict=True):
             share = world.taste[user, world.topic[item]]
             stars = float(np.clip(np.rint(3 + 3 * share + rng.normal(scale=0.7)), 1, 5))
-            row = {
+            review: dict[str, str | float] = {
                 "user_id": f"AE{user:06d}",
                 "parent_asin": f"B{item:09d}",
                 "rating": stars,
                 "timestamp": moment * 1000,
             }
-            reviews.append(json.dumps(row))
+            reviews.append(json.dumps(review))
     _write(folder / "meta_products.jsonl.gz", goods)
     _write(folder / "reviews.jsonl.gz", reviews)
 

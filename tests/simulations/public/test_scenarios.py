@@ -29,7 +29,7 @@ def test_impressions_beat_popularity_on_the_sample(
     assert model["log_loss"] < metrics["impressions"]["base_log_loss"]
 
 
-@pytest.mark.parametrize("name", ["products"])
+@pytest.mark.parametrize("name", ["music", "products"])
 def test_lists_beat_popularity_on_the_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
