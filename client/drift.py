@@ -100,7 +100,7 @@ def psi(expected: Floats, actual: Floats) -> float:
     p, q = (each + 0.5 for each in (expected, actual))
     p, q = p / p.sum(), q / q.sum()
     found = float(((q - p) * np.log(q / p)).sum())
-    return max(found - (len(p) - 1) * (1 / n + 1 / m), 0.0)
+    return max(found - (len(p) - 1) * float(1 / n + 1 / m), 0.0)
 
 
 def measure_drift(recommender: Recommender, users: Sequence[Timeline], moment: int) -> Drift:
@@ -161,7 +161,9 @@ def _by_popularity(old: Int64Array, new: Int64Array) -> tuple[Floats, Floats]:
     which = np.minimum(upto * BINS // old.sum(), BINS - 1)
     places = np.empty(len(old), dtype=np.int64)
     places[order] = which
-    counts = [np.bincount(places, weights=each, minlength=BINS) for each in (old, new)]
+    counts = [
+        np.bincount(places, weights=each, minlength=BINS).astype(np.float64) for each in (old, new)
+    ]
     return counts[0], counts[1]
 
 

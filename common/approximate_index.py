@@ -100,6 +100,7 @@ def approximate_index(index: ItemIndex, folder: Path | None) -> ApproximateIndex
     key.update(rows.data)
     path = None if folder is None else folder / f"{key.hexdigest()[:32]}{_SUFFIX}"
     content = None if path is None else _kept(path)
+    found: Any
     if content is not None:
         found = faiss.deserialize_index(content)
     else:

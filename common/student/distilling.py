@@ -150,7 +150,7 @@ def _epoch(
         vectors = _trained_vectors(now.student, rows)
         loss = space.loss(vectors, targets[torch.from_numpy(batch)])
         now.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(now.student.encoder.parameters(), 1.0)
         now.optimizer.step()
         listen("training", done * len(batches) + number + 1, recipe.epochs * len(batches))

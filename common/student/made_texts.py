@@ -40,11 +40,12 @@ def made_texts(texts: Sequence[str], words: Words, count: int, seed: int) -> lis
         lambda: _exchanged(_one(split, random), words, random),
         lambda: _exchanged(_one(split, random), words, random),
     )
-    return [" ".join(ways[random.integers(len(ways))]()) for _ in range(count)]
+    return [" ".join(ways[int(random.integers(len(ways)))]()) for _ in range(count)]
 
 
 def _one(split: Sequence[Words], random: np.random.Generator) -> Words:
-    return split[random.integers(len(split))]
+    one: Words = split[int(random.integers(len(split)))]
+    return one
 
 
 def _dropped(text: Words, random: np.random.Generator) -> Words:

@@ -17,8 +17,8 @@ from common.recommender import Recommender
 
 def merged_bert(recommender: Recommender) -> BertModel:
     """A plain copy of the recommender's BERT with its LoRA factors added to the weights."""
-    merged = copy.deepcopy(recommender.item_tower.peft).merge_and_unload()  # type: ignore[operator]
-    bert = cast(BertModel, merged).float().cpu()
+    merged = copy.deepcopy(recommender.item_tower.peft).merge_and_unload()
+    bert: BertModel = cast(BertModel, merged).float().cpu()
     bert.eval().requires_grad_(False)
     return bert
 
@@ -40,12 +40,13 @@ def small_copy(bert: BertModel, layers: Sequence[int], inner: int) -> BertModel:
     config = BertConfig.from_dict(bert.config.to_dict())
     config.num_hidden_layers, config.intermediate_size = len(layers), inner
     config._attn_implementation = "sdpa"
-    small = BertModel(config, add_pooling_layer=False)
+    small: BertModel = BertModel(config, add_pooling_layer=False)
     small.embeddings.load_state_dict(bert.embeddings.state_dict())
     for place, layer in enumerate(layers):
         weights = bert.encoder.layer[layer].state_dict()
         small.encoder.layer[place].load_state_dict(_largest_neurons(weights, inner))
-    return small.eval()
+    small.eval()
+    return small
 
 
 def sparsified(bert: BertModel, share: float) -> BertModel:
