@@ -8,9 +8,9 @@
 
 Open loop: requests are sent when they are due, whether or not earlier ones were answered, and a
 latency counts from when its request was due. Service and clients share this machine. Users are
-those of MovieLens-100K with at least 100 interactions; the adapter has the demo's shape and
-made-up numbers (`made_site`). With `--write` a result is kept as a line of `results.jsonl`, and
-the page's table is renewed.
+those of MovieLens-100K with at least 100 interactions, with the last 100 of each; the adapter has
+the demo's shape and made-up numbers (`made_site`). With `--write` a result is kept as a line of
+`results.jsonl`, and the page's table is renewed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import signal
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,13 @@ from benchmarks.adapter_gain.page import renew
 from benchmarks.serving.killing import kill_under_load
 from benchmarks.serving.open_loop import open_loop
 from benchmarks.serving.process import Service, running
+from common.interactions import Dataset
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 START_S = 20.0
 """A start takes about so long; the load goes on meanwhile."""
 FIRST = "which go before all other work on it (`--first`: SCHED_RR)"
+HISTORY = 100
 COMMAND = "python -m benchmarks.serving.load"
 
 
@@ -51,12 +54,24 @@ def movielens_site(folder: Path) -> tuple[Path, dict[str, int]]:
         scenario=Path("simulations/scenarios/demo.toml"),
         overrides=["data.sites=1", "federation.min_sites=1", "privacy.mode=none"],
     )
-    dataset = load_dataset(config.data)
+    dataset = with_last(load_dataset(config.data), HISTORY)
     site = make_site(dataset, config, folder / "sites")
     install(make_export(dataset, config, folder, 1), site, dataset, config)
     lengths = np.bincount(dataset.interactions.user)
-    long = np.flatnonzero(lengths >= 100)
+    long = np.flatnonzero(lengths >= HISTORY)
     return site, {dataset.interactions.user_ids[user]: int(lengths[user]) for user in long}
+
+
+def with_last(dataset: Dataset, most: int) -> Dataset:
+    """`dataset` with each user's last `most` interactions alone."""
+    events = dataset.interactions
+    order = np.lexsort((events.timestamp, events.user))
+    ends = np.searchsorted(events.user[order], events.user[order], side="right")
+    kept = np.sort(order[ends - np.arange(len(order)) <= most])
+    columns = {
+        name: getattr(events, name)[kept] for name in ("user", "item", "rating", "timestamp")
+    }
+    return replace(dataset, interactions=replace(events, **columns))
 
 
 def measured(
@@ -113,7 +128,7 @@ def table() -> str:
         rows += [
             "",
             f"{line['rate']:g} requests/s for {line['seconds']:g} s, {line['items']} items, "
-            f"histories of {line['shortest']} to {line['longest']} (median {line['median']}); "
+            f"histories of {line['median']}; "
             f"{line['cores']} cores ({line['machine']}), shared by service and clients, "
             f"{FIRST if line['first'] else 'without precedence over other work on it'}. The load "
             "is the average of a minute.",
