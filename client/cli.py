@@ -16,6 +16,7 @@ from client.adapter_commands import install_adapter, rollback_adapter
 from client.connect_commands import connect
 from client.drift_command import drift
 from client.monitor_command import monitor
+from client.serving.blend_command import blend
 from client.serving.commands import page, recommend, serve
 from client.serving.policy_command import off_policy
 from client.site_option import AsJson, Site
@@ -56,6 +57,7 @@ app.command(epilog="Example: fedrec-site drift --site . --since 2026-05-31")(dri
 app.command(epilog="Example: fedrec-site recommend --site . --user 42 --k 10 --why")(recommend)
 app.command(epilog="Example: fedrec-site serve --site /srv/fedrec/site")(serve)
 app.command(epilog="Example: fedrec-site page --site /srv/fedrec/site")(page)
+app.command(epilog="Example: fedrec-site blend --site /srv/fedrec/site")(blend)
 app.command("off-policy", epilog="Example: fedrec-site off-policy --site . --policy ucb")(
     off_policy
 )

@@ -23,6 +23,7 @@ import torch
 
 from common.approximate_index import DEPTH, ApproximateIndex, approximate_index
 from common.bilinear_head import BilinearHead, ItemRows
+from common.blend import PLAIN, Blend
 from common.context import ContextEncoder
 from common.item_to_item import ItemToItem
 from common.lag_profiles import lag_weights
@@ -53,6 +54,7 @@ class ItemIndex:
         encoder: Of the context.
         item_to_item: None where the run has none.
         approximate: of a large catalogue; None: every request scores all items.
+        blend: factors of the score's parts.
     """
 
     vectors: torch.Tensor
@@ -66,6 +68,7 @@ class ItemIndex:
     encoder: ContextEncoder
     item_to_item: ItemToItem | None
     approximate: ApproximateIndex | None = None
+    blend: Blend = PLAIN
 
     def __len__(self) -> int:
         return len(self.bias)
@@ -110,7 +113,8 @@ class ItemIndex:
         component = self.item_to_item
         if component is not None:
             known = items < component.catalogue_size
-            scores[known] += component.scores_of(history)[items[known]]
+            mixed = component.scores_of(history)[items[known]]
+            scores[known] += self.blend.item_to_item * mixed
         return scores
 
     def text_columns(self) -> Int64Array:
@@ -140,7 +144,8 @@ class ItemIndex:
         scores: npt.NDArray[np.float32] = torch.addmv(self.bias, self.vectors, query).numpy()
         if self.item_to_item is not None:
             mixed = self.item_to_item.scores_of(history[0])
-            scores[: len(mixed)] += mixed  # items that are newer than the run have none
+            # items that are newer than the run have none
+            scores[: len(mixed)] += self.blend.item_to_item * mixed
         return scores
 
     @torch.no_grad()
@@ -150,7 +155,8 @@ class ItemIndex:
         scores: npt.NDArray[np.float32] = (queries @ self.vectors[item] + self.bias[item]).numpy()
         component = self.item_to_item
         if component is not None and item < component.catalogue_size:
-            scores += np.array([component.scores_of(history)[item] for history in histories])
+            mixed = np.array([component.scores_of(history)[item] for history in histories])
+            scores += self.blend.item_to_item * mixed
         return scores
 
     @torch.no_grad()
@@ -162,7 +168,8 @@ class ItemIndex:
         wanted = self.head.queries(self.shown[asked.items], weights, asked.context)
         directions = self.vectors[asked.items, width:] / self.of_text[asked.items][..., None]
         profile = self.terms.profile(directions, weights)
-        return torch.cat([wanted, profile], dim=-1)[:, 0]
+        parts = [wanted * self.blend.head, profile * self.blend.text]
+        return torch.cat(parts, dim=-1)[:, 0]
 
 
 @torch.no_grad()
@@ -170,6 +177,7 @@ def build_index(
     recommender: Recommender,
     new_items: torch.Tensor | None = None,
     rule: NewItemRule | None = None,
+    blend: Blend = PLAIN,
 ) -> ItemIndex:
     """The index of what is loaded in `recommender`, which may then load something else.
 
@@ -179,6 +187,7 @@ def build_index(
             come after the catalogue; they have no code, no item-to-item weights, and the mean
             prior, as in the figures of cold items.
         rule: By which new items are scored; None: that of the model (`common.new_items`).
+        blend: Factors of the score's parts.
     """
     known = len(recommender.item_prior)
     table, prior = recommender.table().cpu(), recommender.item_prior.cpu()
@@ -198,7 +207,7 @@ def build_index(
     return ItemIndex(
         vectors=vectors,
         shown=vectors[:, : offered.shape[1]] if is_same else side.shown,
-        bias=side.bias * of_head + terms.bias(prior) + lift,
+        bias=side.bias * of_head * blend.head + terms.bias(prior) * blend.prior + lift,
         of_text=of_text,
         head=head,
         terms=terms,
@@ -206,4 +215,5 @@ def build_index(
         max_history=recommender.config.max_history,
         encoder=ContextEncoder.of(recommender.config),
         item_to_item=recommender.item_to_item,
+        blend=blend,
     )

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from client.installed_adapter import ADAPTERS_FOLDER, read_current
+from client.serving.blending import (
+    BLEND_FILE,
+    PARTS,
+    held_out_ranks,
+    part_of,
+    read_blend,
+)
 from client.serving.catalogue import OfferedItems, read_new_items
+from client.serving.feedback import SERVING_FOLDER
 from client.serving.histories import Asker, Histories, pseudonyms_of
 from client.serving.list_policy import ItemFacts
 from client.site_data import SiteData, load_site
@@ -17,6 +29,7 @@ from client.source.pseudonyms import Pseudonyms
 from client.source.settings_file import SOURCE_FILE
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
 from common.approximate_index import FROM_ITEMS
+from common.blend import PLAIN, Blend
 from common.config import ModelConfig
 from common.context import ContextEncoder
 from common.diverse_lists import genre_shares
@@ -26,6 +39,8 @@ from common.item_index import ItemIndex, build_index
 from common.loaded_recommender import loaded_recommender
 from common.new_items import new_text_vectors
 from common.recommender import Recommender
+
+logger = logging.getLogger("fedrec-site")
 
 INDEX_FOLDER = "serving/items"
 """Where a large catalogue's index of candidates is kept."""
@@ -73,7 +88,8 @@ class WhatToServe:
     Attributes:
         site: the site's folder.
         new_items: a table of items that the run did not know.
-        as_of: histories end before the targets of this stage of the run's evaluation.
+        as_of: histories end before the targets of this stage of the run's evaluation, and the
+            score is the adapter's own.
         with_facts: load what policies read of the items beside their scores.
     """
 
@@ -89,13 +105,8 @@ class WhatToServe:
             ExportError: no adapter is installed, or it was changed since.
             FedrecError: the site's data or the base weights cannot be used.
         """
-        data = load_site(self.site)
-        name, export = _current_adapter(self.site)
-        _check_context(self.site, name, export.config.model, data)
+        data, name, export, recommender = self._loaded()
         items = OfferedItems(data.catalogue, read_new_items(self.new_items))
-        recommender = loaded_recommender(
-            export.config, data.catalogue, export.adapter, export.item_prior, export.item_to_item
-        )
         texts = None if items.new is None else new_text_vectors(recommender, items.new.texts)
         whitened = None if texts is None else recommender.whitening(texts)
         return Served(
@@ -103,13 +114,51 @@ class WhatToServe:
             adapter=name,
             manifest=export.manifest,
             items=items,
-            index=build_index(recommender, whitened).for_large_catalogues(
+            index=build_index(recommender, whitened, blend=self._blend(name)).for_large_catalogues(
                 FROM_ITEMS, self.site / INDEX_FOLDER
             ),
             histories=Histories.of(data, export.config, self.as_of),
             pseudonyms=pseudonyms_of(self.site, data),
             facts=_facts(recommender, items, texts) if self.with_facts else None,
         )
+
+    def held_out_ranks(self, blends: Sequence[Blend]) -> tuple[str, npt.NDArray[np.int64]]:
+        """The current adapter, and how each blend ranks the users' last items (`blending`).
+
+        Raises:
+            FedrecError: as `load`.
+        """
+        data, name, export, recommender = self._loaded()
+        parts = [build_index(recommender, blend=part_of(part)) for part in PARTS]
+        histories = Histories.of(data, export.config, self.as_of)
+        return name, held_out_ranks(parts, histories, blends)
+
+    def index_of(self, blend: Blend) -> ItemIndex:
+        """The current adapter's items under a blend that is not the site's own."""
+        return build_index(self._loaded()[-1], blend=blend)
+
+    def _loaded(self) -> tuple[SiteData, str, ExportedAdapter, Recommender]:
+        data = load_site(self.site)
+        name, export = _current_adapter(self.site)
+        _check_context(self.site, name, export.config.model, data)
+        recommender = loaded_recommender(
+            export.config, data.catalogue, export.adapter, export.item_prior, export.item_to_item
+        )
+        return data, name, export, recommender
+
+    def _blend(self, adapter: str) -> Blend:
+        """The site's own, if it is for `adapter`; figures of the run are the adapter's own."""
+        kept = read_blend(self.site / SERVING_FOLDER) if self.as_of is None else None
+        if kept is None:
+            return PLAIN
+        if kept.adapter != adapter:
+            logger.warning(
+                "%s is of adapter %s and is left out; run `fedrec-site blend` again",
+                BLEND_FILE,
+                kept.adapter,
+            )
+            return PLAIN
+        return kept.blend
 
 
 def _check_context(site: Path, adapter: str, model: ModelConfig, data: SiteData) -> None:
