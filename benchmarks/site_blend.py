@@ -84,11 +84,11 @@ def _gains(served: Served, site: Path, config: RunConfig, blend: Blend) -> Float
     found = []
     for split, user in zip(splits, served.histories.users, strict=True):
         asker = served.asker(user)
-        if asker is None or not len(split.test):
+        if asker is None or not len(split.test.items):
             continue
         scores = index.scores(asker.at(0)).astype(np.float64)
         scores[asker.history] = -np.inf
-        rank = int((scores >= scores[split.test[0]]).sum())
+        rank = int((scores >= scores[split.test.items[0]]).sum())
         found.append(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
     return np.array(found)
 

@@ -53,18 +53,28 @@ def rule_of(config: ModelConfig) -> NewItemRule:
 
 
 @torch.no_grad()
-def new_item_vectors(recommender: Recommender, texts: Sequence[str]) -> torch.Tensor:
+def new_item_vectors(
+    recommender: Recommender, texts: Sequence[str], *, keep: bool = True
+) -> torch.Tensor:
     """Whitened text vectors of new items under the loaded adapter, ``[n, d]``.
 
-    The whitening stays that of the run's catalogue.
+    The whitening stays that of the run's catalogue. Arguments as in `new_text_vectors`.
     """
-    vectors: torch.Tensor = recommender.whitening(new_text_vectors(recommender, texts))
+    vectors: torch.Tensor = recommender.whitening(new_text_vectors(recommender, texts, keep=keep))
     return vectors
 
 
 @torch.no_grad()
-def new_text_vectors(recommender: Recommender, texts: Sequence[str]) -> torch.Tensor:
-    """Text vectors of new items under the loaded adapter, ``[n, d]``, not whitened."""
+def new_text_vectors(
+    recommender: Recommender, texts: Sequence[str], *, keep: bool = True
+) -> torch.Tensor:
+    """Text vectors of new items under the loaded adapter, ``[n, d]``, not whitened.
+
+    Args:
+        recommender: with the adapter loaded.
+        texts: of the items.
+        keep: their frozen states in the user's cache folder; not for texts of one moment.
+    """
     model, bert = recommender.config, recommender.item_tower.bert
     weights = resolve_base_weights(model.weights)
     prefix = frozen_prefix(
@@ -73,7 +83,7 @@ def new_text_vectors(recommender: Recommender, texts: Sequence[str]) -> torch.Te
         texts,
         layers=frozen_layers(int(bert.config.num_hidden_layers), model.lora_layers),
         max_tokens=model.max_tokens,
-        weights_sha256=weights.sha256,
+        weights_sha256=weights.sha256 if keep else "",
     )
     vectors: torch.Tensor = recommender.item_tower.table_of(prefix)
     return vectors

@@ -63,7 +63,7 @@ class OfferedItems:
 
     def title(self, place: int) -> str:
         """An item's text without the genres at its end, cut to a line."""
-        line = " ".join(self._text(place).split())
+        line = " ".join(self.text(place).split())
         genres = self.genres(place)
         short = line.removesuffix(f" Genres: {', '.join(genres)}").rstrip(".") if genres else ""
         line = short or line
@@ -76,7 +76,8 @@ class OfferedItems:
             return self.catalogue.genres[place]
         return self.new.genres[place - known]
 
-    def _text(self, place: int) -> str:
+    def text(self, place: int) -> str:
+        """An item's whole text."""
         known = len(self.catalogue)
         if place < known or self.new is None:
             return self.catalogue.texts[place]

@@ -42,7 +42,10 @@ def recommend(
         typer.Option(metavar="NAME=VALUE", help="Of somebody new, for a model that reads it."),
     ] = None,
     k: Annotated[int, typer.Option("--k", help="Length of the list.")] = 10,
-    why: Annotated[bool, typer.Option("--why", help="Add a reason to each item.")] = False,
+    why: Annotated[
+        bool,
+        typer.Option("--why", help="Add to each item what of the history and its text counts."),
+    ] = False,
     new_items: NewItems = None,
     as_of: AsOf = None,
     as_json: AsJson = False,
@@ -51,6 +54,7 @@ def recommend(
     from client.serving.feedback import FEEDBACK_FILE, SERVING_FOLDER, FeedbackStore
     from client.serving.recommending import SiteRecommender, Visitor
     from client.serving.served import WhatToServe
+    from client.serving.words import words_sentence
     from common.errors import ConfigError
 
     if sum([user is not None, bool(item), new_user]) != 1:
@@ -60,13 +64,17 @@ def recommend(
     who = Visitor(tuple(item or ()), _pairs(attribute or [])) if user is None else user
     folder = site / SERVING_FOLDER
     has_feedback = (folder / FEEDBACK_FILE).exists()
-    recommender = SiteRecommender(
-        WhatToServe(site, new_items, as_of).load(), FeedbackStore(folder) if has_feedback else None
-    )
+    what = WhatToServe(site, new_items, as_of)
+    recommender = SiteRecommender(what.load(), FeedbackStore(folder) if has_feedback else None)
     answer = recommender.recommend(who, k)
     offers = [offer._asdict() for offer in answer.offers]
-    for offer in offers if why else ():
-        offer["why"] = recommender.explain(who, str(offer["item_id"]), 3).sentence
+    model = what.recommender() if why else None
+    for offer in offers if model is not None else ():
+        item_id = str(offer["item_id"])
+        words = recommender.words(model, who, item_id, 3)
+        told = recommender.explain(who, item_id, 3).sentence, words_sentence(words)
+        offer["why"] = " ".join(filter(None, told))
+        offer["words"] = [word._asdict() for word in words]
     if as_json:
         print(json.dumps({"adapter": answer.adapter, "items": offers}, ensure_ascii=False))
         return

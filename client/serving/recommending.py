@@ -15,7 +15,9 @@ from client.serving.histories import Asker, Taken, extended
 from client.serving.list_policy import Asked, Candidates, Greedy, ListPolicy
 from client.serving.reasons import Explanation, explain, sentence
 from client.serving.served import Served
+from client.serving.words import WordReason, word_reasons
 from common.errors import RequestFault
+from common.recommender import Recommender
 
 MAX_ID = 200
 """Characters of an id that a client makes up."""
@@ -188,6 +190,28 @@ class SiteRecommender:
         named = [(items.item_ids[r.item], items.title(r.item)) for r in found.reasons]
         told = sentence(items.title(item), found, [title for _, title in named])
         return Reasons(served.adapter, items.title(item), found, named, told)
+
+    def words(
+        self, model: Recommender, who: Who, item_id: str, top: int, moment: int = 0
+    ) -> list[WordReason]:
+        """Which words of an item's text move its score for `who`.
+
+        Args:
+            model: with what is served loaded; nobody else may use it meanwhile.
+            who: who asks.
+            item_id: of the item.
+            top: most words.
+            moment: unix seconds; 0: now.
+
+        Raises:
+            RequestFault: the user or the item is unknown.
+        """
+        served = self._served
+        item = served.items.index_of(item_id)
+        asked = self._asker(served, who).at(_moment(moment))
+        is_new = item >= len(served.items.catalogue)
+        text, blend = served.items.text(item), served.index.blend
+        return word_reasons(model, text, asked, top, is_new=is_new, blend=blend)
 
     def record(self, event: Event) -> bool:
         """Keeps feedback of a user, by their own id; returns False where it was kept before.

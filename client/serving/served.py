@@ -133,9 +133,13 @@ class WhatToServe:
         histories = Histories.of(data, export.config, self.as_of)
         return name, held_out_ranks(parts, histories, blends)
 
+    def recommender(self) -> Recommender:
+        """The process's recommender with the current adapter, to look into its texts."""
+        return self._loaded()[-1]
+
     def index_of(self, blend: Blend) -> ItemIndex:
         """The current adapter's items under a blend that is not the site's own."""
-        return build_index(self._loaded()[-1], blend=blend)
+        return build_index(self.recommender(), blend=blend)
 
     def _loaded(self) -> tuple[SiteData, str, ExportedAdapter, Recommender]:
         data = load_site(self.site)
