@@ -68,13 +68,14 @@ def recommend(
     recommender = SiteRecommender(what.load(), FeedbackStore(folder) if has_feedback else None)
     answer = recommender.recommend(who, k)
     offers = [offer._asdict() for offer in answer.offers]
-    model = what.recommender() if why else None
-    for offer in offers if model is not None else ():
-        item_id = str(offer["item_id"])
-        words = recommender.words(model, who, item_id, 3)
-        told = recommender.explain(who, item_id, 3).sentence, words_sentence(words)
-        offer["why"] = " ".join(filter(None, told))
-        offer["words"] = [word._asdict() for word in words]
+    if why:
+        model = what.recommender()
+        for offer in offers:
+            item_id = str(offer["item_id"])
+            words = recommender.words(model, who, item_id, 3)
+            told = recommender.explain(who, item_id, 3).sentence, words_sentence(words)
+            offer["why"] = " ".join(filter(None, told))
+            offer["words"] = [word._asdict() for word in words]
     if as_json:
         print(json.dumps({"adapter": answer.adapter, "items": offers}, ensure_ascii=False))
         return

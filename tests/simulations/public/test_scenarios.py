@@ -10,6 +10,7 @@ import pytest
 from common.config_loading import load_config
 from common.progress import SilentListener
 from common.run_folder import RunFolder
+from simulations.report import build_report
 from simulations.scenario_files import find_scenario
 from simulations.simulate import simulate
 
@@ -26,6 +27,20 @@ def test_impressions_beat_popularity_on_the_sample(
     rows = {row["name"]: row for row in metrics["impressions"]["rows"]}
     model = rows["fedrec (distributed, ε=8)"]
     assert model["auc"]["mean"] > rows["Pop"]["auc"]["mean"]
+    assert model["log_loss"] < metrics["impressions"]["base_log_loss"]
+    page = build_report(tmp_path / name).read_text(encoding="utf-8")
+    assert "Impressions: what was shown" in page
+    assert page.count('scope="col">pooled AUC') == 1
+
+
+def test_clicks_with_context_run_on_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
+    metrics = _metrics(tmp_path, "ads")
+    assert metrics["dataset"] == "ads (generated sample)"
+    model = metrics["impressions"]["rows"][0]
+    assert 0.5 < model["auc"]["mean"] < 1
     assert model["log_loss"] < metrics["impressions"]["base_log_loss"]
 
 
