@@ -85,7 +85,8 @@ def serve_site(
         _policy(settings, rerank, folder, feedback) as chooser,
     ):
         recommender = SiteRecommender(served, feedback, chooser)
-        recommender.recommend(Visitor(), 1)  # the first call of everything is slow
+        # The first call of everything is slow. Nobody sees this list: it must not be logged.
+        recommender.recommend(Visitor(), 1, policy=chooser)
         gc.collect()
         gc.freeze()
         token, metrics = _token(folder, token_file, tls), ServingMetrics()

@@ -118,3 +118,40 @@ def test_killed_under_load_it_loses_no_feedback_and_sigterm_ends_it_in_order(
             assert info.adapter.startswith("0002-")
         assert service.end(signal.SIGTERM) == 0
         assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_a_policy_that_explores_is_served_logged_and_judged(
+    site: Path, fedrec_site: Command
+) -> None:
+    both = in_a_process("serve", "--site", site, "--policy", "thompson", "--rerank", "mmr:0.5")
+    assert both.returncode == 2
+    assert "--rerank mmr:0.5 would change" in both.stderr
+    with running(site, "--policy", "epsilon_greedy") as service:
+        with grpc.insecure_channel(service.address) as channel:
+            ask = client(channel)
+            info = ask.ModelInfo(pb.ModelInfoRequest(), metadata=service.metadata)
+            assert info.policy == "epsilon_greedy"
+            for number in range(30):
+                user = f"visitor-{number}"
+                asked = pb.RecommendRequest(visitor=pb.Visitor(), k=5)
+                shown = ask.Recommend(asked, metadata=service.metadata)
+                assert all(0 < offer.propensity <= 1 for offer in shown.items)
+                told = pb.FeedbackRequest(
+                    request_id=user,
+                    user=user,
+                    item_id=shown.items[0].item_id,
+                    kind=pb.FeedbackRequest.TAKEN,
+                    recommendation_id=shown.recommendation_id,
+                )
+                ask.Feedback(told, metadata=service.metadata)
+        assert service.end(signal.SIGTERM) == 0
+        assert "Traceback" not in service.log.read_text()
+    asked = ("off-policy", "--site", site, "--policy", "greedy", "--settle-seconds", "0", "--json")
+    code, out, err = fedrec_site(*asked)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["lists"] == 30
+    assert found["logged_by"] == ["epsilon_greedy"]
+    assert found["estimates"]["observed"]["mean"] == pytest.approx(1.0)
