@@ -19,6 +19,7 @@ from client.monitor_command import monitor
 from client.serving.blend_command import blend
 from client.serving.commands import page, recommend, serve
 from client.serving.policy_command import off_policy
+from client.serving.student_command import distil
 from client.site_option import AsJson, Site
 from client.source_cli import first_refresh, previewed, register
 from common.command_line import run_command_line, stderr_console
@@ -58,6 +59,7 @@ app.command(epilog="Example: fedrec-site recommend --site . --user 42 --k 10 --w
 app.command(epilog="Example: fedrec-site serve --site /srv/fedrec/site")(serve)
 app.command(epilog="Example: fedrec-site page --site /srv/fedrec/site")(page)
 app.command(epilog="Example: fedrec-site blend --site /srv/fedrec/site")(blend)
+app.command(epilog="Example: fedrec-site distil --site /srv/fedrec/site")(distil)
 app.command("off-policy", epilog="Example: fedrec-site off-policy --site . --policy ucb")(
     off_policy
 )

@@ -24,10 +24,12 @@ from client.serving.catalogue import OfferedItems, read_new_items
 from client.serving.feedback import SERVING_FOLDER
 from client.serving.histories import Asker, Histories, pseudonyms_of
 from client.serving.list_policy import ItemFacts
+from client.serving.site_student import STUDENT_FILE, student_of
 from client.site_data import SiteData, load_site
 from client.source.pseudonyms import Pseudonyms
 from client.source.settings_file import SOURCE_FILE
 from common.adapter_export import ExportedAdapter, Manifest, hashes, read_export, read_manifest
+from common.adapters import adapter_sha256
 from common.approximate_index import FROM_ITEMS
 from common.blend import PLAIN, Blend
 from common.config import ModelConfig
@@ -107,7 +109,7 @@ class WhatToServe:
         """
         data, name, export, recommender = self._loaded()
         items = OfferedItems(data.catalogue, read_new_items(self.new_items))
-        texts = None if items.new is None else new_text_vectors(recommender, items.new.texts)
+        texts = self._texts_of_new(recommender, items, export)
         whitened = None if texts is None else recommender.whitening(texts)
         return Served(
             site=data.site,
@@ -132,6 +134,23 @@ class WhatToServe:
         parts = [build_index(recommender, blend=part_of(part)) for part in PARTS]
         histories = Histories.of(data, export.config, self.as_of)
         return name, held_out_ranks(parts, histories, blends)
+
+    def _texts_of_new(
+        self, recommender: Recommender, items: OfferedItems, export: ExportedAdapter
+    ) -> torch.Tensor | None:
+        """Text vectors of the new items, by the site's student where it has one, ``[n, d]``."""
+        if items.new is None:
+            return None
+        path, model = self.site / SERVING_FOLDER / STUDENT_FILE, export.config.model
+        student = None if self.as_of is not None else student_of(path, _sha256_of(export), model)
+        if student is not None:
+            return student.vectors(items.new.texts)
+        return new_text_vectors(recommender, items.new.texts)
+
+    def tower(self) -> tuple[str, Recommender, tuple[str, ...]]:
+        """Hash of the current adapter, the recommender with it, and the catalogue's texts."""
+        data, _, export, recommender = self._loaded()
+        return _sha256_of(export), recommender, data.catalogue.texts
 
     def recommender(self) -> Recommender:
         """The process's recommender with the current adapter, to look into its texts."""
@@ -163,6 +182,10 @@ class WhatToServe:
             )
             return PLAIN
         return kept.blend
+
+
+def _sha256_of(export: ExportedAdapter) -> str:
+    return adapter_sha256(export.adapter)
 
 
 def _check_context(site: Path, adapter: str, model: ModelConfig, data: SiteData) -> None:

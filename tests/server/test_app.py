@@ -21,7 +21,7 @@ from tests.scripted_sites import crash, scripted_app, small_adapter, small_confi
 @pytest.fixture(autouse=True)
 def _small_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripted sites' adapter instead of BERT's."""
-    monkeypatch.setattr(server.app, "initial_adapter", lambda config: small_adapter())
+    monkeypatch.setattr(server.app, "starting_adapter", lambda config: small_adapter())
 
 
 def context_of(config: RunConfig, **changes: Any) -> Context:
