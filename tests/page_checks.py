@@ -46,6 +46,8 @@ def assert_page_is_sound(browser: Browser, url: str, *, most_pages: int = 20) ->
                 browser.show(width, scheme)
                 where = f"{width} px, {scheme}{', opened' if opened else ''}"
                 faults += [f"{where}: {fault}" for fault in browser.run(FAULTS, LEAST_TEXT)]
+    # The browser tells of a line some time after it was written: on a busy machine, only now.
+    faults += [f"console: {line}" for line in browser.console()]
     assert not faults, "\n".join([f"{url} has {len(faults)} faults:", *faults[:40]])
 
 
