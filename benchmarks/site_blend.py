@@ -88,7 +88,7 @@ def _gains(served: Served, site: Path, config: RunConfig, blend: Blend) -> Float
             continue
         scores = index.scores(asker.at(0)).astype(np.float64)
         scores[asker.history] = -np.inf
-        rank = int((scores >= scores[split.test.items[0]]).sum())
+        rank = int((~(scores < scores[split.test.items[0]])).sum())
         found.append(1 / np.log2(1 + rank) if rank <= 10 else 0.0)
     return np.array(found)
 

@@ -105,7 +105,9 @@ class GuardedGrid(Grid):
             httpx.HTTPError: the SuperLink cannot be reached, or refuses.
         """
         sent = list(messages)
-        waiting = dict(zip(self._inner.push_messages(sent), sent, strict=True)) if sent else {}
+        # Flower gives no id for what it does not take, and none at all for what is too large.
+        ids = list(self._inner.push_messages(sent)) if sent else []
+        waiting = {each: message for each, message in zip(ids, sent, strict=False) if each}
         end = None if timeout is None else time.monotonic() + timeout
         replies: list[Message] = []
         while waiting and (end is None or time.monotonic() < end):

@@ -155,7 +155,8 @@ def _ranks(
     asked = Asker(items[:-1], int(times[-2]), attributes).at(int(times[-1]))
     scores = weights @ np.stack([part.scores(asked) for part in parts]).astype(np.float64)
     scores[:, items[:-1]] = -np.inf
-    found: npt.NDArray[np.int64] = (scores >= scores[:, items[-1:]]).sum(axis=1)
+    # What is not surely below counts against the item, so that a NaN ranks last.
+    found: npt.NDArray[np.int64] = (~(scores < scores[:, items[-1:]])).sum(axis=1)
     return found
 
 

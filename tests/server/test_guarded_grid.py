@@ -97,6 +97,17 @@ def test_a_superlink_that_is_down_is_no_nodes_fault() -> None:
         GuardedGrid(inner).send_and_receive(messages(), timeout=60)
 
 
+def test_what_flower_does_not_take_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, sent = NodesThatAnswer(), messages()
+    monkeypatch.setattr(inner, "push_messages", lambda messages: [])  # too large a request
+    assert list(GuardedGrid(inner).send_and_receive(sent, timeout=60)) == []
+    took = NodesThatAnswer()
+    push = took.push_messages
+    monkeypatch.setattr(took, "push_messages", lambda each: [None, None, list(push(each))[-1]])
+    replies = list(GuardedGrid(took).send_and_receive(sent, timeout=60))
+    assert [reply.metadata.src_node_id for reply in replies] == [GOOD]
+
+
 def test_silence_ends_with_the_deadline() -> None:
     inner = NodesThatAnswer()
     late = [Message(RecordDict(), LATE, "query")]

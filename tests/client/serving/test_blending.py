@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from client import cli
 from client.serving.blending import (
@@ -13,6 +15,7 @@ from client.serving.blending import (
     PARTS,
     choose_blend,
     grid,
+    held_out_ranks,
     part_of,
     read_blend,
 )
@@ -84,6 +87,17 @@ def test_the_best_of_many_that_are_all_alike_is_not_kept() -> None:
     assert found.blend == PLAIN
     same = choose_blend(np.full((len(blends), 60), 3), blends)
     assert (same.blend, same.low, same.high) == (PLAIN, 0.0, 0.0)
+
+
+def test_a_score_that_is_no_number_ranks_last(site: Path) -> None:
+    what = WhatToServe(site)
+    served = what.load()
+    broken = replace(served.index, bias=torch.full_like(served.index.bias, torch.nan))
+    ranks = held_out_ranks([broken] * len(PARTS), served.histories, grid()[:2])
+    offered = len(served.items) - (served.histories.ends - served.histories.starts) + 1
+    assert (ranks > 1).all()
+    assert ranks.shape == (2, len(offered))
+    assert (ranks >= offered).all()
 
 
 def test_few_users_are_too_few() -> None:
