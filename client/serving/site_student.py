@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.atomic_files import file_errors
 from common.base_weights import load_tokenizer, resolve_base_weights
 from common.config import ModelConfig
 from common.student.distilling import Listener, Recipe, distil
@@ -35,7 +36,7 @@ def make_student(
     Args:
         what: the site.
         path: of the student.
-        work: folder of what an interrupted training goes on from.
+        work: folder of what an interrupted training goes on from; made here.
         epochs: most passes.
         made_texts: how many are made up.
         listen: hears of the progress.
@@ -46,7 +47,9 @@ def make_student(
     Raises:
         FedrecError: the site cannot be served, has too few items, or the disk refuses.
     """
-    sha256, recommender, texts = what.tower()
+    sha256, recommender, texts = what.tower()  # a folder that is no site must get no file
+    with file_errors("make", work):
+        work.mkdir(mode=0o700, parents=True, exist_ok=True)
     tokenizer = load_tokenizer(resolve_base_weights(recommender.config.weights))
     teacher = TextEncoder(merged_bert(recommender), tokenizer, recommender.config.max_tokens)
     depth = int(teacher.bert.config.num_hidden_layers)

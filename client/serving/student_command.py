@@ -46,8 +46,6 @@ def distil(
     from rich.progress import Progress
 
     work = folder / "student-work"
-    with file_errors("make", work):
-        work.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
         bar = stack.enter_context(Progress(console=stderr_console(), transient=True))
         task = bar.add_task("reading the adapter", total=None)

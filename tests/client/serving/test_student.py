@@ -105,6 +105,17 @@ def test_a_damaged_one_is_refused_in_one_line(
     assert "fedrec-site distil" in err
 
 
+def test_a_folder_that_is_no_site_gets_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fedrec_site = in_own_process(cli.main, "fedrec-site", monkeypatch=monkeypatch, capsys=capsys)
+    for command in ("distil", "blend"):
+        code, _, err = fedrec_site(command, "--site", tmp_path)
+        assert code == 2
+        assert "site.json: no such file" in err
+        assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_the_command_makes_one_that_is_near_its_teacher(
     what: WhatToServe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
