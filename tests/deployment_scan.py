@@ -158,6 +158,9 @@ def plant_in_database(places: Places, sites: OperatorSites) -> None:
     store.preregister(1, get_object_tree(message))
     for name, each in get_all_nested_objects(message).items():
         store.put(name, each.deflate())
+    # Left to the garbage collector, it takes its -shm and -wal away in the midst of a scan.
+    if store._engine is not None:
+        store._engine.dispose()
 
 
 def plant_in_run(places: Places, sites: OperatorSites) -> None:
