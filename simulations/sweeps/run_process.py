@@ -23,6 +23,7 @@ from common.command_line import EXIT_INTERRUPTED
 from common.errors import FedrecError
 from common.process_environment import quiet_third_parties
 from simulations.progress import round_findings
+from simulations.sweeps.interruption import Interruption
 from simulations.tracking import Tracking, asked_tracking, tracked
 
 if TYPE_CHECKING:
@@ -34,10 +35,14 @@ Afterwards: TypeAlias = "Callable[[RunConfig, RunFolder, ProgressListener], None
 
 
 class EventListener:
-    """Hears of a run's progress and writes each event as a line of JSON."""
+    """Hears of a run's progress and writes each event as a line of JSON.
 
-    def __init__(self, stream: TextIO) -> None:
+    Whatever it hears, it ends a run that was asked to stop and went on.
+    """
+
+    def __init__(self, stream: TextIO, interruption: Interruption) -> None:
         self._stream = stream
+        self._interruption = interruption
 
     def run_started(self, total_rounds: int) -> None:
         """Tell how many rounds there will be."""
@@ -45,9 +50,11 @@ class EventListener:
 
     def round_started(self, server_round: int) -> None:
         """Tell nothing: the round has its line when it is over."""
+        self._interruption.raise_if_asked()
 
     def site_finished(self, server_round: int, site: str) -> None:
         """Tell nothing: the round has its line when it is over."""
+        self._interruption.raise_if_asked()
 
     def round_finished(self, record: Mapping[str, object]) -> None:
         """Tell that a round is over, and what was found."""
@@ -59,6 +66,7 @@ class EventListener:
 
     def tell(self, **event: object) -> None:
         """Write one event; where nobody listens any more, the run is about to be stopped."""
+        self._interruption.raise_if_asked()
         with suppress(BrokenPipeError):
             print(json.dumps(event), file=self._stream, flush=True)
 
@@ -75,8 +83,9 @@ def main(afterwards: Afterwards | None = None) -> int:
     parser.add_argument("--track-to", default="")
     arguments = parser.parse_args()
     # A shell starts a background command with SIGINT ignored, and its children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    listener = EventListener(_own_stdout())
+    interruption = Interruption()
+    interruption.listen()
+    listener = EventListener(_own_stdout(), interruption)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_third_parties()
     try:
@@ -107,6 +116,7 @@ def _run(
         hearing.finished(result)
     if afterwards is not None:
         afterwards(config, folder, listener)
+    listener.message("finished")
     folder.write_json(
         OUTCOME_FILE,
         {
@@ -120,7 +130,8 @@ def _run(
 
 def _fault(listener: EventListener, line: str) -> int:
     print(f"error: {line}", file=sys.stderr)
-    listener.tell(fault=line)
+    with suppress(KeyboardInterrupt):  # asked to stop or not, it ends with its fault
+        listener.tell(fault=line)
     return FedrecError.exit_code
 
 
