@@ -12,10 +12,14 @@ from types import FrameType
 
 
 class Interruption:
-    """Whether this process was asked to stop by SIGINT; raised anew until it does."""
+    """Whether this process was asked to stop by SIGINT; raised anew until it does.
+
+    Attributes:
+        asked: whether it was.
+    """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked = False
 
     def listen(self) -> None:
         """Take SIGINT from now on, also where this process inherited that it is ignored."""
@@ -27,9 +31,9 @@ class Interruption:
         Raises:
             KeyboardInterrupt: this process was asked to stop.
         """
-        if self._asked:
+        if self.asked:
             raise KeyboardInterrupt
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        self._asked = True
+        self.asked = True
         raise KeyboardInterrupt

@@ -99,6 +99,10 @@ def main(afterwards: Afterwards | None = None) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         return _fault(listener, os_error_line("cannot use the disk", error))
+    except Exception:  # Python makes a RuntimeError of an interruption within __set_name__
+        if not interruption.asked:
+            raise
+        return EXIT_INTERRUPTED
     return 0
 
 
