@@ -15,11 +15,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from common.approximate_index import DEPTH, ApproximateIndex, approximate_index
 from common.bilinear_head import BilinearHead, ItemRows
@@ -163,13 +165,40 @@ class ItemIndex:
     def queries(self, histories: Histories) -> torch.Tensor:
         """``[U, w]`` for U ≥ 1 histories."""
         asked = ScoredHistories.of(histories, self.max_history, self.encoder, _CPU)
-        weights = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
+        weights = self._weights(asked)
         width = self.vectors.shape[1] - len(self.terms.softening)
-        wanted = self.head.queries(self.shown[asked.items], weights, asked.context)
-        directions = self.vectors[asked.items, width:] / self.of_text[asked.items][..., None]
+        rows = F.embedding(asked.items, self.vectors)  # a row is read once for both its parts
+        offered, directions = rows[..., :width], rows[..., width:]
+        shown = offered if self._is_shown_as_offered else self.shown[asked.items]
+        wanted = self.head.queries(shown, weights, asked.context)
+        if not self._is_text_plain:
+            directions = directions / self.of_text[asked.items][..., None]
         profile = self.terms.profile(directions, weights)
         parts = [wanted * self.blend.head, profile * self.blend.text]
         return torch.cat(parts, dim=-1)[:, 0]
+
+    def _weights(self, asked: ScoredHistories) -> torch.Tensor:
+        """``[U, 1, L, H]``; those of one history depend on its length alone."""
+        if len(asked.items) > 1:
+            return lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
+        key = int(asked.ends[0])
+        if key not in self._weights_by_length:
+            found = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
+            self._weights_by_length[key] = found
+        return self._weights_by_length[key]
+
+    @cached_property
+    def _weights_by_length(self) -> dict[int, torch.Tensor]:
+        """At most one entry for each length up to `max_history`."""
+        return {}
+
+    @cached_property
+    def _is_shown_as_offered(self) -> bool:
+        return self.shown.data_ptr() == self.vectors.data_ptr()
+
+    @cached_property
+    def _is_text_plain(self) -> bool:
+        return bool((self.of_text == 1).all())
 
 
 @torch.no_grad()

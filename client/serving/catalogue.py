@@ -63,6 +63,16 @@ class OfferedItems:
 
     def title(self, place: int) -> str:
         """An item's text without the genres at its end, cut to a line."""
+        if place not in self._titles:
+            self._titles[place] = self._cut(place)
+        return self._titles[place]
+
+    @cached_property
+    def _titles(self) -> dict[int, str]:
+        """Those that were asked for."""
+        return {}
+
+    def _cut(self, place: int) -> str:
         line = " ".join(self.text(place).split())
         genres = self.genres(place)
         short = line.removesuffix(f" Genres: {', '.join(genres)}").rstrip(".") if genres else ""

@@ -261,7 +261,8 @@ def candidates_of(served: Served, asker: Asker, moment: int, k: int) -> Candidat
     """Items for a list of k that the asker has not had; those of a finite score."""
     items, scores = served.index.best(asker.at(moment), k)
     free = np.isfinite(scores)
-    free[np.isin(items, asker.history)] = False
+    places = np.minimum(np.searchsorted(items, asker.history), len(items) - 1)  # `items` rises
+    free[places[items[places] == asker.history]] = False
     return Candidates(items[free], scores[free], asker.history, served.facts)
 
 
