@@ -17,6 +17,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 import httpx
@@ -58,7 +59,12 @@ class Gate:
     """Passes on what a site may ask; see the module's docstring."""
 
     def __init__(
-        self, upstream: httpx.AsyncClient, keys: SiteKeys, max_bytes: int, metrics: GateMetrics
+        self,
+        upstream: httpx.AsyncClient,
+        keys: SiteKeys,
+        max_bytes: int,
+        metrics: GateMetrics,
+        started: datetime | None = None,
     ) -> None:
         """Binds the SuperLink, the listed keys, the limit and what counts.
 
@@ -67,12 +73,13 @@ class Gate:
             keys: who is let in.
             max_bytes: of one request.
             metrics: counts requests.
+            started: requests that were signed earlier are not taken; None: there were none.
         """
         self._upstream = upstream
         self._keys = keys
         self._max_bytes = max_bytes
         self._metrics = metrics
-        self._times = SignedTimes()
+        self._times = SignedTimes(started)
 
     async def fleet(self, request: Request) -> Response:
         """One request of a SuperNode."""
@@ -129,6 +136,14 @@ class Gate:
     async def _once(self, request: Request, body: bytes, site: str) -> Response:
         """Passes on a signed request, unless one with this very signed time has been answered."""
         signed = request.headers.get(SIGNED_TIME_HEADER, "")
+        if self._times.may_be_known(signed):
+            self._metrics.request("just_started")
+            return _refused(
+                503,
+                f"the request of site {site} may have been made before this gate was started; "
+                "the node tries again",
+                site,
+            )
         if signed and not self._times.take(site, signed):
             self._metrics.request("replayed")
             # 503: should two honest requests bear the same microsecond, one is tried again.
@@ -179,9 +194,10 @@ def gate_routes(
     keys: SiteKeys,
     max_bytes: int,
     metrics: GateMetrics | None = None,
+    started: datetime | None = None,
 ) -> list[Route]:
     """What the gate answers; arguments as of `Gate`."""
-    gate = Gate(upstream, keys, max_bytes, metrics or GateMetrics())
+    gate = Gate(upstream, keys, max_bytes, metrics or GateMetrics(), started)
     return [
         Route("/v1/fleet/{call}", gate.fleet, methods=["POST"]),
         Route("/health", gate.health, methods=["GET"]),
@@ -201,7 +217,7 @@ def gate_app(
         trust_env=False,  # a proxy of the environment is not for this machine
     )
     most = settings.max_request_mib * MIB
-    routes = gate_routes(upstream, SiteKeys(folder.sites), most, metrics)
+    routes = gate_routes(upstream, SiteKeys(folder.sites), most, metrics, datetime.now(UTC))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -28,7 +28,14 @@ from server.run_status import RUN_STATES, RunStatus, SiteLine, current_run, run_
 from server.server_folder import ServerFolder
 
 Outcome = Literal[
-    "passed", "unknown_key", "too_large", "replayed", "superlink_down", "not_for_sites", "cut_off"
+    "passed",
+    "unknown_key",
+    "too_large",
+    "replayed",
+    "just_started",
+    "superlink_down",
+    "not_for_sites",
+    "cut_off",
 ]
 SITE_STATUSES = ("ok", "refused", "error", "non_finite")
 

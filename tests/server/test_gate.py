@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -146,6 +147,30 @@ def test_a_signed_time_is_passed_on_once_unless_the_superlink_refused_it(keys: P
     said = "the request of site north was made before; a node signs each one anew"
     assert answers[1].json()["detail"] == said
     assert reached == ["one", "two", "forged", "forged"]
+
+
+def test_a_request_from_before_the_gates_start_is_not_passed_on(keys: Path) -> None:
+    content, header = new_key()
+    (keys / "north.pub").write_bytes(content)
+    started = datetime.now(UTC)
+
+    async def run(*signed: datetime) -> list[httpx.Response]:
+        upstream = httpx.AsyncClient(
+            transport=httpx.ASGITransport(SUPERLINK), base_url="http://superlink"
+        )
+        routes = gate_routes(upstream, SiteKeys(keys), LIMIT, started=started)
+        gate = httpx.ASGITransport(Starlette(routes=routes))
+        async with upstream, httpx.AsyncClient(transport=gate, base_url="http://gate") as client:
+            path = "/v1/fleet/pull-messages"
+            return [
+                await client.post(path, headers={**header, "flwr-timestamp": each.isoformat()})
+                for each in signed
+            ]
+
+    before, after = started - timedelta(seconds=60), started + timedelta(seconds=6)
+    refused, passed, again = asyncio.run(run(before, after, before))
+    assert (refused.status_code, passed.status_code, again.status_code) == (503, 200, 503)
+    assert "before this gate was started" in refused.json()["detail"]
 
 
 def test_a_header_that_is_no_text_and_a_call_that_is_no_name_harm_nobody(keys: Path) -> None:
