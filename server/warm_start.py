@@ -13,7 +13,8 @@ from common.adapters import Adapter, adapter_sha256, all_finite, check_same_shap
 from common.config import RunConfig
 from common.errors import ConfigError, MessageError
 from common.initial_adapter import initial_adapter
-from common.run_folder import RunFolder
+from common.run_folder import CONFIG_FILE, RunFolder
+from server.runs_folder import runs_folder
 
 WARM_START_FILE = "warm_start.json"
 
@@ -25,11 +26,19 @@ def starting_adapter(config: RunConfig) -> Adapter:
         ConfigError: `federation.warm_start` names a run that this one cannot start from.
         RunFolderError: it names no finished run.
     """
-    drawn = initial_adapter(config)
     if not config.federation.warm_start:
-        return drawn
-    folder, key = RunFolder.open(_path(config)), "federation.warm_start"
-    source = folder.read_config()
+        return initial_adapter(config)
+    return check_start(config, RunFolder.open(_path(config)))
+
+
+def check_start(config: RunConfig, folder: RunFolder) -> Adapter:
+    """The adapter of the run in `folder`, as the start of one under `config`.
+
+    Raises:
+        ConfigError: it cannot be that.
+        RunFolderError: the run has no adapter.
+    """
+    key, source = "federation.warm_start", folder.read_config()
     if config.is_private and not _is_covered(source):
         raise ConfigError(
             [
@@ -41,9 +50,17 @@ def starting_adapter(config: RunConfig) -> Adapter:
         raise ConfigError(
             [f"{key}: {folder.path} has model.weights={source.model.weights}; use the same"]
         )
+    seed = source.federation.seed
+    if _draws_lora(config) and seed != config.federation.seed:
+        raise ConfigError(
+            [
+                f"{key}: {folder.path} has federation.seed={seed}, which LoRA's frozen half is "
+                f"drawn from; set federation.seed={seed}"
+            ]
+        )
     adapter, _ = folder.read_adapter()
     try:
-        check_same_shapes(shapes(adapter), shapes(drawn))
+        check_same_shapes(shapes(adapter), shapes(initial_adapter(config)))
     except MessageError as error:
         raise ConfigError(
             [f"{key}: the adapter of {folder.path} does not fit ({error}); use its model settings"]
@@ -76,7 +93,16 @@ def record_start(folder: RunFolder, config: RunConfig, adapter: Adapter) -> None
 
 
 def _path(config: RunConfig) -> Path:
-    return Path(config.federation.warm_start).expanduser()
+    """The run's folder: a plain name is that of a run beside this one, where there is such."""
+    named = Path(config.federation.warm_start)
+    beside = runs_folder() / named
+    is_name = len(named.parts) == 1 and (beside / CONFIG_FILE).is_file()
+    return beside if is_name else named.expanduser()
+
+
+def _draws_lora(config: RunConfig) -> bool:
+    """Whether the adapter leaves out LoRA's A, which is then drawn anew from the seed."""
+    return config.model.item_side != "head" and config.model.adapter == "ffa"
 
 
 def _is_covered(source: RunConfig) -> bool:
