@@ -28,7 +28,7 @@ def starting_adapter(config: RunConfig) -> Adapter:
     """
     if not config.federation.warm_start:
         return initial_adapter(config)
-    return check_start(config, RunFolder.open(_path(config)))
+    return check_start(config, start_folder(config))
 
 
 def check_start(config: RunConfig, folder: RunFolder) -> Adapter:
@@ -74,7 +74,7 @@ def record_start(folder: RunFolder, config: RunConfig, adapter: Adapter) -> None
     """Puts on record which adapter a run started from, and what covered it."""
     if not config.federation.warm_start:
         return
-    source = RunFolder.open(_path(config))
+    source = start_folder(config)
     settings = source.read_config()
     spent = [r["epsilon_prv"] for r in source.read_releases() if r["epsilon_prv"] is not None]
     folder.write_json(
@@ -92,12 +92,16 @@ def record_start(folder: RunFolder, config: RunConfig, adapter: Adapter) -> None
     )
 
 
-def _path(config: RunConfig) -> Path:
-    """The run's folder: a plain name is that of a run beside this one, where there is such."""
+def start_folder(config: RunConfig) -> RunFolder:
+    """The run that `config` starts from: a plain name is that of one in this server's runs folder.
+
+    Raises:
+        RunFolderError: there is no such run.
+    """
     named = Path(config.federation.warm_start)
     beside = runs_folder() / named
     is_name = len(named.parts) == 1 and (beside / CONFIG_FILE).is_file()
-    return beside if is_name else named.expanduser()
+    return RunFolder.open(beside if is_name else named.expanduser())
 
 
 def _draws_lora(config: RunConfig) -> bool:

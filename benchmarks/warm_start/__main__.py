@@ -3,8 +3,9 @@
 Run it by ``PYTHONPATH=. python -m benchmarks.warm_start [--out FOLDER] [--seeds N]``. A source is
 trained for four rounds; then the same run on other people's data is made from its adapter and
 from zero, for one, two and four rounds, each within the whole ε (fewer rounds have less noise
-each). Both look at test once; no setting was chosen for it. A run that is in FOLDER is not made
-again, a line in RESULTS not computed again. ``--write PAGE`` renews the page's table.
+each). The learning rate is chosen by the validation of a cold run, which favours cold. A run that
+is in FOLDER is not made again, a line in RESULTS not computed again. ``--write PAGE`` renews the
+page's table.
 """
 
 from __future__ import annotations

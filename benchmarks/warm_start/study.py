@@ -15,12 +15,13 @@ import numpy as np
 from common.build_recommender import build_recommender
 from common.config import RunConfig
 from common.config_loading import load_config
-from common.holdout import UserSplit, hold_out
+from common.holdout import Stage, UserSplit, hold_out
 from common.initial_adapter import initial_adapter
 from common.interactions import Dataset
 from common.progress import SilentListener
 from common.run_folder import RunFolder
-from server.warm_start import starting_adapter
+from server.recoding import recoded_start
+from server.warm_start import start_folder, starting_adapter
 from simulations.datasets import load_dataset
 from simulations.engines import run_engine
 from simulations.evaluation.full_ranking import evaluate_scorer
@@ -33,6 +34,7 @@ from simulations.simulated_sites import simulated_sites
 
 ROUNDS = (1, 2, 4)
 SOURCE_ROUNDS = 4
+RATES = (1.0, 0.2, 0.05)
 METRIC = "ndcg_10"
 _ALL = (
     *("data.sites=5", "model.item_side=head", "model.item_to_item=false"),
@@ -108,17 +110,24 @@ def study(pair: Pair, epsilon: float, seed: int, out: Path) -> dict[str, Any]:
     config = pair.config(epsilon, seed)
     before, after = pair.datasets(config)
     base = out / f"{pair.name}-{epsilon:g}-{seed}"
-    rounds = f"federation.rounds={SOURCE_ROUNDS}"
-    source = _train(pair.config(epsilon, seed, rounds), before, base / "source")
-    start = f"federation.warm_start={str(source.path.resolve())!r}"
     splits = hold_out(
         after.interactions, after.catalogue, split=config.data.split, seed=config.data.seed
     )
+    rounds = f"federation.rounds={SOURCE_ROUNDS}"
+    found = {}
+    for share in RATES:  # a cold run's validation decides, for all runs of the line
+        rate = f"federation.local_lr={config.federation.local_lr * share}"
+        tried = pair.config(epsilon, seed, rounds, rate)
+        run = _train(tried, after, base / f"rate-{share:g}")
+        found[rate] = float(np.mean(_figures(run, tried, after, splits, stage="validation")))
+    rate = max(found, key=found.__getitem__)
+    source = _train(pair.config(epsilon, seed, rounds, rate), before, base / "source")
+    start = f"federation.warm_start={str(source.path.resolve())!r}"
     figures: dict[str, dict[str, list[float]]] = {"warm": {}, "cold": {}}
     spent: dict[str, float | None] = {"source": total_epsilon(source)}
     for count in ROUNDS:
         for kind, more in (("cold", ()), ("warm", (start,))):
-            asked = pair.config(epsilon, seed, f"federation.rounds={count}", *more)
+            asked = pair.config(epsilon, seed, f"federation.rounds={count}", rate, *more)
             run = _train(asked, after, base / f"{kind}-{count}")
             figures[kind][str(count)] = _figures(run, asked, after, splits)
             spent[f"{kind}-{count}"] = total_epsilon(run)
@@ -132,6 +141,7 @@ def study(pair: Pair, epsilon: float, seed: int, out: Path) -> dict[str, Any]:
         "source_users": len(before.users.user_ids),
         "target_users": len(after.users.user_ids),
         "same_people": False,
+        "local_lr": float(rate.partition("=")[2]),
         "epsilon_stated": spent,
         METRIC: figures,
     }
@@ -160,12 +170,17 @@ def _figures(
     splits: Sequence[UserSplit],
     *,
     is_start: bool = False,
+    stage: Stage = "test",
 ) -> list[float]:
-    """NDCG@10 of each test user under the run's adapter, or under the one it started from."""
+    """NDCG@10 of each user of `stage` under the run's adapter, or under the one it started from."""
     adapter = folder.read_adapter()[0]
     if is_start:
         warm = bool(config.federation.warm_start)
         adapter = starting_adapter(config) if warm else initial_adapter(config)
+        if warm:
+            adapter = recoded_start(
+                config, adapter, start_folder(config), run_statistics(folder).item_prior
+            )
     recommender = build_recommender(config, dataset.catalogue)
     scorer = scorer_of(recommender, adapter, run_statistics(folder))
-    return [round(float(v), 6) for v in evaluate_scorer(scorer, splits, "test").metric(METRIC)]
+    return [round(float(v), 6) for v in evaluate_scorer(scorer, splits, stage).metric(METRIC)]
