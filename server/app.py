@@ -29,12 +29,12 @@ from server.log_listener import LogListener
 from server.round_loop import run_rounds
 from server.run_lock import only_server
 from server.run_records import RunRecords
+from server.runs_folder import runs_folder
 from server.site_waiting import wait_for_sites
 from server.strategy import FederatedAdapters
 from server.warm_start import record_start, starting_adapter
 
 RUN_FOLDER_VARIABLE = "FEDREC_RUN_FOLDER"
-RUNS_VARIABLE = "FEDREC_RUNS"
 SITES_DEADLINE_S = 60.0
 """Seconds to wait for all of `data.sites` to connect; then fewer will do, if they are enough."""
 
@@ -103,7 +103,7 @@ def chosen_run_folder(run_id: int, resumed: str = "") -> Path:
     if chosen := os.environ.get(RUN_FOLDER_VARIABLE):
         return Path(chosen)
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return Path(os.environ.get(RUNS_VARIABLE) or "runs") / (resumed or f"{moment}-{run_id}")
+    return runs_folder() / (resumed or f"{moment}-{run_id}")
 
 
 def unique_run_name(path: Path, run_id: int) -> str:

@@ -179,6 +179,37 @@ def status(
     show(lambda: look(run, folder), watch=watch, as_json=as_json)
 
 
+@app.command(epilog="Example: fedrec-server run --folder /srv/fedrec --continue TIME-ID")
+def run(
+    folder: Folder = Path("."),
+    continued: Annotated[
+        str | None,
+        typer.Option(
+            "--continue",
+            metavar="RUN",
+            help="More rounds from the adapter of this finished run, with its settings, on what "
+            "the sites hold now, over the same ledgers: what is stated is ε of all runs together.",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one key of the run."),
+    ] = None,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print the flwr command instead of running it.")
+    ] = False,
+) -> None:
+    """Start a run with the sites that are let in: by run.toml, or to continue another."""
+    from server.run_command import start_run
+    from server.server_folder import ServerFolder
+
+    made = ServerFolder(folder.absolute())
+    made.settings()
+    done = start_run(made, continued=continued, overrides=overrides or [], only_print=only_print)
+    if done is not None:
+        print(f"run: {done}")
+
+
 @app.command(epilog="Example: fedrec-server resume runs/NAME --folder /srv/fedrec")
 def resume(
     run: Annotated[Path, typer.Argument(help="The folder of a run that was interrupted.")],

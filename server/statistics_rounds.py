@@ -13,10 +13,12 @@ from common.messages import POPULARITY_ROUND
 from common.noise_plan import popularity_deviation
 from common.progress import ProgressListener
 from server.cooccurrence import weights_of
+from server.recoding import recoded_start
 from server.round_record import RoundClock, too_few_sites
 from server.run_records import RunRecords
 from server.strategy import FederatedAdapters
 from server.summed_steps import SummedSteps
+from server.warm_start import start_folder
 
 
 def release_statistics(
@@ -62,6 +64,11 @@ def release_popularity(
         raise too_few_sites(outcome, POPULARITY_ROUND, strategy.least_sites)
     deviation = popularity_deviation(strategy.config, outcome.ok)
     strategy.item_prior = item_prior_from_counts(counts, deviation)
+    if strategy.config.federation.warm_start:
+        source = start_folder(strategy.config)
+        strategy.adapter = recoded_start(
+            strategy.config, strategy.adapter, source, strategy.item_prior
+        )
     records.write_checkpoint(strategy, POPULARITY_ROUND, record)
     records.write_round(record)
 

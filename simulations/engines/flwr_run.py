@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import FederationError, FedrecError
-from server.app import RUNS_VARIABLE
+from server.runs_folder import RUNS_VARIABLE
 from simulations.engines.flower import COMPLETED, run_status
 from simulations.engines.superlink import CONNECTION, own_superlink, script
 

@@ -8,6 +8,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 import server.app
+import server.runs_folder
 from common.config import RunConfig
 from common.errors import ConfigError, FederationError, RunFolderError
 from common.progress import SilentListener
@@ -99,7 +100,7 @@ def test_enough_sites_start_the_run_and_the_last_one_may_come_late(tmp_path: Pat
 
 
 def test_a_run_is_resumed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(server.app.RUNS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(server.runs_folder.RUNS_VARIABLE, str(tmp_path))
     monkeypatch.delenv(server.app.RUN_FOLDER_VARIABLE, raising=False)
     config = small_config(3)
     app = build_server_app(listener=SilentListener())
@@ -124,12 +125,12 @@ def test_a_run_is_resumed_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_flwr_run_chooses_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for variable in (server.app.RUN_FOLDER_VARIABLE, server.app.RUNS_VARIABLE):
+    for variable in (server.app.RUN_FOLDER_VARIABLE, server.runs_folder.RUNS_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     default = chosen_run_folder(42)
     assert default.parent == Path("runs")
     assert default.name.endswith("Z-42")
-    monkeypatch.setenv(server.app.RUNS_VARIABLE, str(tmp_path / "all"))
+    monkeypatch.setenv(server.runs_folder.RUNS_VARIABLE, str(tmp_path / "all"))
     assert chosen_run_folder(42).parent == tmp_path / "all"
     monkeypatch.setenv(server.app.RUN_FOLDER_VARIABLE, str(tmp_path / "this"))
     assert chosen_run_folder(42) == tmp_path / "this"
@@ -138,7 +139,7 @@ def test_flwr_run_chooses_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_module_level_app_is_what_flwr_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(server.app.RUNS_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(server.runs_folder.RUNS_VARIABLE, str(tmp_path))
     config = small_config(3)
     with caplog.at_level(logging.INFO, logger="flwr.fedrec"):
         server.app.app(grid_of(config, train={1: crash}), context_of(config))

@@ -24,6 +24,7 @@ from common.privacy_events import event_from_dict
 from common.progress import SilentListener
 from common.run_folder import CONFIG_FILE, RunFolder
 from server.resuming import is_trained
+from server.warm_start import starting_adapter
 from simulations.continuing import continued_config
 from simulations.simulate import simulate
 from simulations.site_layout import write_sites
@@ -111,8 +112,13 @@ def test_a_start_that_nothing_covers_or_that_does_not_fit_is_refused(
     sites = f"data.sites_folder={str(tmp_path)!r}"
     with pytest.raises(ConfigError, match="without a guarantee"):
         continued_config(folder, [sites, "privacy.mode=distributed"])
-    with pytest.raises(ConfigError, match="does not fit"):
+    with pytest.raises(ConfigError, match="a run that continues another keeps it"):
         continued_config(folder, [sites, "model.head_dim=5"])
+    start = f"federation.warm_start={str(folder.path)!r}"
+    for change, says in (("model.head_dim=5", "does not fit"), ("federation.seed=1", "seed=0")):
+        overrides = [start, "model.item_side=both", change]
+        with pytest.raises(ConfigError, match=says):
+            starting_adapter(load_config(scenario=folder.path / CONFIG_FILE, overrides=overrides))
 
 
 def test_a_run_ends_early_and_pays_for_what_it_asked_alone(
