@@ -9,6 +9,7 @@ text, the user's own history and the adapter.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from common.requests import Requests
 
 MOST_WORDS = 40
 """Of a text; those behind are not looked at. BERT cuts long texts at `model.max_tokens`."""
-_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 
 
 class WordReason(NamedTuple):
@@ -56,10 +57,10 @@ def word_reasons(
         is_new: whether the item came after the run, and so is scored by the rule for those.
         blend: of the lists.
     """
-    places = list(_WORD.finditer(text))[:MOST_WORDS]
+    places = list(WORD.finditer(text))[:MOST_WORDS]
     if len(places) < 2:
         return []
-    texts = [text, *(_without(text, place) for place in places)]
+    texts = [text, *(without(text, [place.span()]) for place in places)]
     vectors = new_item_vectors(recommender, texts, keep=False)
     rule = rule_of(recommender.config) if is_new else NewItemRule()
     index = build_index(recommender, vectors, rule, blend)
@@ -79,5 +80,8 @@ def words_sentence(found: list[WordReason]) -> str:
     return f"Words that count most in it: {', '.join(told)}." if told else ""
 
 
-def _without(text: str, place: re.Match[str]) -> str:
-    return " ".join((text[: place.start()] + text[place.end() :]).split())
+def without(text: str, words: Sequence[tuple[int, int]]) -> str:
+    """`text` less the characters of `words`, given as start and end, with single spaces."""
+    for start, end in sorted(words, reverse=True):
+        text = text[:start] + text[end:]
+    return " ".join(text.split())
