@@ -50,8 +50,9 @@ SecAggReason: TypeAlias = Literal[
     "out_of_order",
 ]
 
-# What is wrong with a question: it makes no sense, names what is not there, or contradicts.
-RequestReason: TypeAlias = Literal["invalid", "unknown", "conflict"]
+# What is wrong with a question: it makes no sense, names what is not there, contradicts, comes
+# while there is too much to do, or is not waited for any more.
+RequestReason: TypeAlias = Literal["invalid", "unknown", "conflict", "busy", "late"]
 
 
 class FedrecError(Exception):

@@ -64,18 +64,17 @@ def recommend(
     who = Visitor(tuple(item or ()), _pairs(attribute or [])) if user is None else user
     folder = site / SERVING_FOLDER
     has_feedback = (folder / FEEDBACK_FILE).exists()
-    what = WhatToServe(site, new_items, as_of)
+    what = WhatToServe(site, new_items, as_of, with_words=why)
     recommender = SiteRecommender(what.load(), FeedbackStore(folder) if has_feedback else None)
     answer = recommender.recommend(who, k)
     offers = [offer._asdict() for offer in answer.offers]
     if why:
-        model = what.recommender()
         for offer in offers:
             item_id = str(offer["item_id"])
-            words = recommender.words(model, who, item_id, 3)
+            words = recommender.words(who, item_id, 3)
             told = recommender.explain(who, item_id, 3).sentence, words_sentence(words)
             offer["why"] = " ".join(filter(None, told))
-            offer["words"] = [word._asdict() for word in words]
+            offer["words"] = [word._asdict() for word in words.reasons]
     if as_json:
         print(json.dumps({"adapter": answer.adapter, "items": offers}, ensure_ascii=False))
         return
@@ -116,6 +115,12 @@ def serve(
             help="Lists with variety: mmr:S, calibrated:S or cap:S, with S from 0 to 1.",
         ),
     ] = "greedy",
+    words: Annotated[
+        bool,
+        typer.Option(
+            "--words", help="Explain tells words of texts, too; keeps a copy of the text tower."
+        ),
+    ] = False,
     new_items: NewItems = None,
     as_of: AsOf = None,
     policy: Annotated[
@@ -137,7 +142,9 @@ def serve(
     from client.serving.server import Limits
 
     serve_site(
-        WhatToServe(site.resolve(), new_items, as_of, with_facts=rerank != "greedy"),
+        WhatToServe(
+            site.resolve(), new_items, as_of, with_facts=rerank != "greedy", with_words=words
+        ),
         listen,
         tls=_tls(tls_cert, tls_key, client_ca),
         token_file=token_file,
@@ -159,7 +166,9 @@ def page(
     from client.serving.page.run import serve_page
     from client.serving.served import WhatToServe
 
-    serve_page(WhatToServe(site.resolve(), new_items, as_of, with_facts=True), port)
+    serve_page(
+        WhatToServe(site.resolve(), new_items, as_of, with_facts=True, with_words=True), port
+    )
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,9 +15,8 @@ from client.serving.histories import Asker, Taken, extended
 from client.serving.list_policy import Asked, Candidates, Greedy, ListPolicy
 from client.serving.reasons import Explanation, explain, sentence
 from client.serving.served import Served
-from client.serving.words import WordReason, word_reasons
+from client.serving.words import Words
 from common.errors import RequestFault
-from common.recommender import Recommender
 
 MAX_ID = 200
 """Characters of an id that a client makes up."""
@@ -192,26 +191,37 @@ class SiteRecommender:
         return Reasons(served.adapter, items.title(item), found, named, told)
 
     def words(
-        self, model: Recommender, who: Who, item_id: str, top: int, moment: int = 0
-    ) -> list[WordReason]:
+        self,
+        who: Who,
+        item_id: str,
+        top: int,
+        moment: int = 0,
+        *,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Words:
         """Which words of an item's text move its score for `who`.
 
         Args:
-            model: with what is served loaded; nobody else may use it meanwhile.
             who: who asks.
             item_id: of the item.
             top: most words.
             moment: unix seconds; 0: now.
+            is_wanted: whether somebody still waits for the answer.
 
         Raises:
-            RequestFault: the user or the item is unknown.
+            RequestFault: the user or the item is unknown, words are not told here, or those of
+                another request are being read.
         """
         served = self._served
+        if served.words is None:
+            raise RequestFault("invalid", "words are not told here; start it with --words")
+        if not 1 <= top <= MAX_REASONS:
+            raise RequestFault("invalid", f"words must be at most {MAX_REASONS}, got {top}")
         item = served.items.index_of(item_id)
         asked = self._asker(served, who).at(_moment(moment))
         is_new = item >= len(served.items.catalogue)
-        text, blend = served.items.text(item), served.index.blend
-        return word_reasons(model, text, asked, top, is_new=is_new, blend=blend)
+        text = served.items.text(item)
+        return served.words.read(served.index, text, asked, top, is_new=is_new, is_wanted=is_wanted)
 
     def record(self, event: Event) -> bool:
         """Keeps feedback of a user, by their own id; returns False where it was kept before.

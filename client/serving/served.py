@@ -25,6 +25,7 @@ from client.serving.feedback import SERVING_FOLDER
 from client.serving.histories import Asker, Histories, pseudonyms_of
 from client.serving.list_policy import ItemFacts
 from client.serving.site_student import STUDENT_FILE, student_of
+from client.serving.words import WordReader
 from client.site_data import SiteData, load_site
 from client.source.pseudonyms import Pseudonyms
 from client.source.settings_file import SOURCE_FILE
@@ -41,6 +42,7 @@ from common.item_index import ItemIndex, build_index
 from common.loaded_recommender import loaded_recommender
 from common.new_items import new_text_vectors
 from common.recommender import Recommender
+from common.student.encoding import TextEncoder
 
 logger = logging.getLogger("fedrec-site")
 
@@ -61,6 +63,7 @@ class Served:
         histories: of the users in the site's tables.
         pseudonyms: where the tables have pseudonyms.
         facts: what policies read of the items; None where nobody asked for it.
+        words: reads texts word by word; None where nobody asked for it.
         loaded_at: unix seconds.
     """
 
@@ -72,6 +75,7 @@ class Served:
     histories: Histories
     pseudonyms: Pseudonyms | None
     facts: ItemFacts | None = None
+    words: WordReader | None = None
     loaded_at: int = field(default_factory=lambda: int(time.time()))
 
     def user_key(self, user: str) -> str:
@@ -93,12 +97,14 @@ class WhatToServe:
         as_of: histories end before the targets of this stage of the run's evaluation, and the
             score is the adapter's own.
         with_facts: load what policies read of the items beside their scores.
+        with_words: keep a copy of the towers, to say which words of a text count.
     """
 
     site: Path
     new_items: Path | None = None
     as_of: Stage | None = None
     with_facts: bool = False
+    with_words: bool = False
 
     def load(self) -> Served:
         """Reads the site's data and its current adapter, and builds the index.
@@ -109,7 +115,8 @@ class WhatToServe:
         """
         data, name, export, recommender = self._loaded()
         items = OfferedItems(data.catalogue, read_new_items(self.new_items))
-        texts = self._texts_of_new(recommender, items, export)
+        student = None if items.new is None else self._student(export)
+        texts = _texts_of_new(recommender, items, student)
         whitened = None if texts is None else recommender.whitening(texts)
         return Served(
             site=data.site,
@@ -122,6 +129,7 @@ class WhatToServe:
             histories=Histories.of(data, export.config, self.as_of),
             pseudonyms=pseudonyms_of(self.site, data),
             facts=_facts(recommender, items, texts) if self.with_facts else None,
+            words=WordReader(recommender, student) if self.with_words else None,
         )
 
     def held_out_ranks(self, blends: Sequence[Blend]) -> tuple[str, npt.NDArray[np.int64]]:
@@ -135,30 +143,21 @@ class WhatToServe:
         histories = Histories.of(data, export.config, self.as_of)
         return name, held_out_ranks(parts, histories, blends)
 
-    def _texts_of_new(
-        self, recommender: Recommender, items: OfferedItems, export: ExportedAdapter
-    ) -> torch.Tensor | None:
-        """Text vectors of the new items, by the site's student where it has one, ``[n, d]``."""
-        if items.new is None:
+    def _student(self, export: ExportedAdapter) -> TextEncoder | None:
+        """The site's, if it has one of this adapter; figures of the run are the adapter's own."""
+        path = self.site / SERVING_FOLDER / STUDENT_FILE
+        if self.as_of is not None:
             return None
-        path, model = self.site / SERVING_FOLDER / STUDENT_FILE, export.config.model
-        student = None if self.as_of is not None else student_of(path, _sha256_of(export), model)
-        if student is not None:
-            return student.vectors(items.new.texts)
-        return new_text_vectors(recommender, items.new.texts)
+        return student_of(path, _sha256_of(export), export.config.model)
 
     def tower(self) -> tuple[str, Recommender, tuple[str, ...]]:
         """Hash of the current adapter, the recommender with it, and the catalogue's texts."""
         data, _, export, recommender = self._loaded()
         return _sha256_of(export), recommender, data.catalogue.texts
 
-    def recommender(self) -> Recommender:
-        """The process's recommender with the current adapter, to look into its texts."""
-        return self._loaded()[-1]
-
     def index_of(self, blend: Blend) -> ItemIndex:
         """The current adapter's items under a blend that is not the site's own."""
-        return build_index(self.recommender(), blend=blend)
+        return build_index(self._loaded()[-1], blend=blend)
 
     def _loaded(self) -> tuple[SiteData, str, ExportedAdapter, Recommender]:
         data = load_site(self.site)
@@ -182,6 +181,17 @@ class WhatToServe:
             )
             return PLAIN
         return kept.blend
+
+
+def _texts_of_new(
+    recommender: Recommender, items: OfferedItems, student: TextEncoder | None
+) -> torch.Tensor | None:
+    """Text vectors of the new items, by the site's student where it has one, ``[n, d]``."""
+    if items.new is None:
+        return None
+    if student is not None:
+        return student.vectors(items.new.texts)
+    return new_text_vectors(recommender, items.new.texts)
 
 
 def _sha256_of(export: ExportedAdapter) -> str:

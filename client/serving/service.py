@@ -15,6 +15,7 @@ from client.serving.feedback import Event, Kind
 from client.serving.metrics import ServingMetrics
 from client.serving.recommending import SiteRecommender, Visitor, Who
 from client.serving.rpc import Behaviour
+from client.serving.words import words_sentence
 from common.errors import FedrecError, RequestFault, RequestReason
 
 logger = logging.getLogger("fedrec-site")
@@ -24,18 +25,23 @@ _STATUS: dict[RequestReason, grpc.StatusCode] = {
     "invalid": grpc.StatusCode.INVALID_ARGUMENT,
     "unknown": grpc.StatusCode.NOT_FOUND,
     "conflict": grpc.StatusCode.ALREADY_EXISTS,
+    "busy": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "late": grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _KINDS: dict[int, Kind] = {
     pb.FeedbackRequest.TAKEN: "taken",
     pb.FeedbackRequest.DISMISSED: "dismissed",
 }
+Wanted = Callable[[], bool]
+"""Whether somebody still waits for the answer."""
+Method = Callable[[SiteRecommender, Any, Wanted], Message]
 _LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _INTERNAL = "the service failed; its log at the site says why"
 
 
 def behaviours(recommender: SiteRecommender, metrics: ServingMetrics) -> dict[str, Behaviour]:
     """The four methods over `recommender`, counted in `metrics`."""
-    methods: dict[str, Callable[[SiteRecommender, Any], Message]] = {
+    methods: dict[str, Method] = {
         "Recommend": _recommend,
         "Explain": _explain,
         "Feedback": _feedback,
@@ -54,19 +60,24 @@ class _Refused(NamedTuple):
 def _guarded(
     recommender: SiteRecommender,
     name: str,
-    method: Callable[[SiteRecommender, Any], Message],
+    method: Method,
     metrics: ServingMetrics,
 ) -> Behaviour:
     """`method` behind the deadline, with a status for whatever goes wrong."""
 
     def answer(request: Any, context: grpc.ServicerContext) -> Message:
-        begun, left = time.perf_counter(), context.time_remaining()
+        begun = time.perf_counter()
         found: Message | _Refused
-        if not context.is_active() or (left is not None and left <= 0):
+
+        def is_wanted() -> bool:
+            left = context.time_remaining()
+            return context.is_active() and (left is None or left > 0)
+
+        if not is_wanted():
             # It waited for its turn until nobody was left to hear the answer.
             found = _Refused(_LATE, "the deadline passed before its turn")
         else:
-            found = _attempt(recommender, method, request)
+            found = _attempt(recommender, method, request, is_wanted)
         status = found.status if isinstance(found, _Refused) else grpc.StatusCode.OK
         metrics.answered(name, status.name, time.perf_counter() - begun)
         if isinstance(found, _Refused):
@@ -78,10 +89,10 @@ def _guarded(
 
 
 def _attempt(
-    recommender: SiteRecommender, method: Callable[[SiteRecommender, Any], Message], request: Any
+    recommender: SiteRecommender, method: Method, request: Any, is_wanted: Wanted
 ) -> Message | _Refused:
     try:
-        return method(recommender, request)
+        return method(recommender, request, is_wanted)
     except RequestFault as fault:
         return _Refused(_STATUS[fault.reason], str(fault))
     except FedrecError as error:
@@ -92,7 +103,7 @@ def _attempt(
         return _Refused(grpc.StatusCode.INTERNAL, _INTERNAL)
 
 
-def _recommend(recommender: SiteRecommender, request: pb.RecommendRequest) -> Message:
+def _recommend(recommender: SiteRecommender, request: pb.RecommendRequest, _: Wanted) -> Message:
     answer = recommender.recommend(_who(request), request.k, request.unix_seconds)
     return pb.RecommendResponse(
         recommendation_id=answer.recommendation_id,
@@ -102,10 +113,15 @@ def _recommend(recommender: SiteRecommender, request: pb.RecommendRequest) -> Me
     )
 
 
-def _explain(recommender: SiteRecommender, request: pb.ExplainRequest) -> Message:
-    reasons = recommender.explain(
-        _who(request), request.item_id, request.top or REASONS, request.unix_seconds
-    )
+def _explain(
+    recommender: SiteRecommender, request: pb.ExplainRequest, is_wanted: Wanted
+) -> Message:
+    who, item_id, moment = _who(request), request.item_id, request.unix_seconds
+    reasons = recommender.explain(who, item_id, request.top or REASONS, moment)
+    words = None
+    if request.words:
+        words = recommender.words(who, item_id, request.words, moment, is_wanted=is_wanted)
+    told = words_sentence(words) if words else ""
     return pb.ExplainResponse(
         adapter=reasons.adapter,
         item_id=request.item_id,
@@ -116,11 +132,13 @@ def _explain(recommender: SiteRecommender, request: pb.ExplainRequest) -> Messag
             pb.Reason(item_id=item_id, title=title, effect=reason.effect)
             for (item_id, title), reason in zip(reasons.items, reasons.found.reasons, strict=True)
         ],
-        sentence=reasons.sentence,
+        sentence=" ".join(filter(None, (reasons.sentence, told))),
+        words=[pb.WordReason(**word._asdict()) for word in words.reasons] if words else [],
+        words_by=words.by if words else "",
     )
 
 
-def _feedback(recommender: SiteRecommender, request: pb.FeedbackRequest) -> Message:
+def _feedback(recommender: SiteRecommender, request: pb.FeedbackRequest, _: Wanted) -> Message:
     kind = _KINDS.get(request.kind)
     if kind is None:
         raise RequestFault("invalid", "kind must be TAKEN or DISMISSED")
@@ -135,7 +153,7 @@ def _feedback(recommender: SiteRecommender, request: pb.FeedbackRequest) -> Mess
     return pb.FeedbackResponse(already_recorded=not recommender.record(event))
 
 
-def _model_info(recommender: SiteRecommender, _: pb.ModelInfoRequest) -> Message:
+def _model_info(recommender: SiteRecommender, _: pb.ModelInfoRequest, __: Wanted) -> Message:
     served = recommender.served
     manifest, items = served.manifest, served.items
     return pb.ModelInfoResponse(

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63lient/serving/serving.proto\x12\x11\x66\x65\x64rec.serving.v1\"\x8e\x01\n\x07Visitor\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12>\n\nattributes\x18\x02 \x03(\x0b\x32*.fedrec.serving.v1.Visitor.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x10RecommendRequest\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12-\n\x07visitor\x18\x02 \x01(\x0b\x32\x1a.fedrec.serving.v1.VisitorH\x00\x12\t\n\x01k\x18\x03 \x01(\r\x12\x14\n\x0cunix_seconds\x18\x04 \x01(\x03\x42\x07\n\x05\x61sker\"P\n\x0bRecommended\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x12\n\npropensity\x18\x04 \x01(\x01\"~\n\x11RecommendResponse\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12-\n\x05items\x18\x04 \x03(\x0b\x32\x1e.fedrec.serving.v1.Recommended\"\x8c\x01\n\x0e\x45xplainRequest\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12-\n\x07visitor\x18\x02 \x01(\x0b\x32\x1a.fedrec.serving.v1.VisitorH\x00\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x0b\n\x03top\x18\x04 \x01(\r\x12\x14\n\x0cunix_seconds\x18\x05 \x01(\x03\x42\x07\n\x05\x61sker\"8\n\x06Reason\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x02\"\xae\x01\n\x0f\x45xplainResponse\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\x12\x1d\n\x15score_without_history\x18\x05 \x01(\x02\x12*\n\x07reasons\x18\x06 \x03(\x0b\x32\x19.fedrec.serving.v1.Reason\x12\x10\n\x08sentence\x18\x07 \x01(\t\"\xe4\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x35\n\x04kind\x18\x04 \x01(\x0e\x32\'.fedrec.serving.v1.FeedbackRequest.Kind\x12\x14\n\x0cunix_seconds\x18\x05 \x01(\x03\x12\x19\n\x11recommendation_id\x18\x06 \x01(\t\"6\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TAKEN\x10\x01\x12\r\n\tDISMISSED\x10\x02\",\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x18\n\x10\x61lready_recorded\x18\x01 \x01(\x08\"\x12\n\x10ModelInfoRequest\"\xf9\x01\n\x11ModelInfoResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\x14\n\x0cserver_round\x18\x04 \x01(\r\x12\x16\n\x0e\x61\x64\x61pter_sha256\x18\x05 \x01(\t\x12\x15\n\rconfig_sha256\x18\x06 \x01(\t\x12\x18\n\x10\x63\x61talogue_sha256\x18\x07 \x01(\t\x12\x14\n\x0c\x62\x61se_weights\x18\x08 \x01(\t\x12\r\n\x05items\x18\t \x01(\r\x12\x11\n\tnew_items\x18\n \x01(\r\x12\x0e\n\x06policy\x18\x0b \x01(\t\x12\x11\n\tloaded_at\x18\x0c \x01(\x03\x32\xe4\x02\n\x0bRecommender\x12V\n\tRecommend\x12#.fedrec.serving.v1.RecommendRequest\x1a$.fedrec.serving.v1.RecommendResponse\x12P\n\x07\x45xplain\x12!.fedrec.serving.v1.ExplainRequest\x1a\".fedrec.serving.v1.ExplainResponse\x12S\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\".fedrec.serving.v1.FeedbackRequest\x1a#.fedrec.serving.v1.FeedbackResponse\x12V\n\tModelInfo\x12#.fedrec.serving.v1.ModelInfoRequest\x1a$.fedrec.serving.v1.ModelInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63lient/serving/serving.proto\x12\x11\x66\x65\x64rec.serving.v1\"\x8e\x01\n\x07Visitor\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12>\n\nattributes\x18\x02 \x03(\x0b\x32*.fedrec.serving.v1.Visitor.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x10RecommendRequest\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12-\n\x07visitor\x18\x02 \x01(\x0b\x32\x1a.fedrec.serving.v1.VisitorH\x00\x12\t\n\x01k\x18\x03 \x01(\r\x12\x14\n\x0cunix_seconds\x18\x04 \x01(\x03\x42\x07\n\x05\x61sker\"P\n\x0bRecommended\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x12\n\npropensity\x18\x04 \x01(\x01\"~\n\x11RecommendResponse\x12\x19\n\x11recommendation_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12-\n\x05items\x18\x04 \x03(\x0b\x32\x1e.fedrec.serving.v1.Recommended\"\x9b\x01\n\x0e\x45xplainRequest\x12\x0e\n\x04user\x18\x01 \x01(\tH\x00\x12-\n\x07visitor\x18\x02 \x01(\x0b\x32\x1a.fedrec.serving.v1.VisitorH\x00\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x0b\n\x03top\x18\x04 \x01(\r\x12\x14\n\x0cunix_seconds\x18\x05 \x01(\x03\x12\r\n\x05words\x18\x06 \x01(\rB\x07\n\x05\x61sker\"8\n\x06Reason\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x02\"\xee\x01\n\x0f\x45xplainResponse\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\x12\x1d\n\x15score_without_history\x18\x05 \x01(\x02\x12*\n\x07reasons\x18\x06 \x03(\x0b\x32\x19.fedrec.serving.v1.Reason\x12\x10\n\x08sentence\x18\x07 \x01(\t\x12,\n\x05words\x18\x08 \x03(\x0b\x32\x1d.fedrec.serving.v1.WordReason\x12\x10\n\x08words_by\x18\t \x01(\t\"*\n\nWordReason\x12\x0c\n\x04word\x18\x01 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x02\"\xe4\x01\n\x0f\x46\x65\x65\x64\x62\x61\x63kRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x35\n\x04kind\x18\x04 \x01(\x0e\x32\'.fedrec.serving.v1.FeedbackRequest.Kind\x12\x14\n\x0cunix_seconds\x18\x05 \x01(\x03\x12\x19\n\x11recommendation_id\x18\x06 \x01(\t\"6\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TAKEN\x10\x01\x12\r\n\tDISMISSED\x10\x02\",\n\x10\x46\x65\x65\x64\x62\x61\x63kResponse\x12\x18\n\x10\x61lready_recorded\x18\x01 \x01(\x08\"\x12\n\x10ModelInfoRequest\"\xf9\x01\n\x11ModelInfoResponse\x12\x0c\n\x04site\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\x14\n\x0cserver_round\x18\x04 \x01(\r\x12\x16\n\x0e\x61\x64\x61pter_sha256\x18\x05 \x01(\t\x12\x15\n\rconfig_sha256\x18\x06 \x01(\t\x12\x18\n\x10\x63\x61talogue_sha256\x18\x07 \x01(\t\x12\x14\n\x0c\x62\x61se_weights\x18\x08 \x01(\t\x12\r\n\x05items\x18\t \x01(\r\x12\x11\n\tnew_items\x18\n \x01(\r\x12\x0e\n\x06policy\x18\x0b \x01(\t\x12\x11\n\tloaded_at\x18\x0c \x01(\x03\x32\xe4\x02\n\x0bRecommender\x12V\n\tRecommend\x12#.fedrec.serving.v1.RecommendRequest\x1a$.fedrec.serving.v1.RecommendResponse\x12P\n\x07\x45xplain\x12!.fedrec.serving.v1.ExplainRequest\x1a\".fedrec.serving.v1.ExplainResponse\x12S\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\".fedrec.serving.v1.FeedbackRequest\x1a#.fedrec.serving.v1.FeedbackResponse\x12V\n\tModelInfo\x12#.fedrec.serving.v1.ModelInfoRequest\x1a$.fedrec.serving.v1.ModelInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,21 +44,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDRESPONSE']._serialized_start=403
   _globals['_RECOMMENDRESPONSE']._serialized_end=529
   _globals['_EXPLAINREQUEST']._serialized_start=532
-  _globals['_EXPLAINREQUEST']._serialized_end=672
-  _globals['_REASON']._serialized_start=674
-  _globals['_REASON']._serialized_end=730
-  _globals['_EXPLAINRESPONSE']._serialized_start=733
-  _globals['_EXPLAINRESPONSE']._serialized_end=907
-  _globals['_FEEDBACKREQUEST']._serialized_start=910
-  _globals['_FEEDBACKREQUEST']._serialized_end=1138
-  _globals['_FEEDBACKREQUEST_KIND']._serialized_start=1084
-  _globals['_FEEDBACKREQUEST_KIND']._serialized_end=1138
-  _globals['_FEEDBACKRESPONSE']._serialized_start=1140
-  _globals['_FEEDBACKRESPONSE']._serialized_end=1184
-  _globals['_MODELINFOREQUEST']._serialized_start=1186
-  _globals['_MODELINFOREQUEST']._serialized_end=1204
-  _globals['_MODELINFORESPONSE']._serialized_start=1207
-  _globals['_MODELINFORESPONSE']._serialized_end=1456
-  _globals['_RECOMMENDER']._serialized_start=1459
-  _globals['_RECOMMENDER']._serialized_end=1815
+  _globals['_EXPLAINREQUEST']._serialized_end=687
+  _globals['_REASON']._serialized_start=689
+  _globals['_REASON']._serialized_end=745
+  _globals['_EXPLAINRESPONSE']._serialized_start=748
+  _globals['_EXPLAINRESPONSE']._serialized_end=986
+  _globals['_WORDREASON']._serialized_start=988
+  _globals['_WORDREASON']._serialized_end=1030
+  _globals['_FEEDBACKREQUEST']._serialized_start=1033
+  _globals['_FEEDBACKREQUEST']._serialized_end=1261
+  _globals['_FEEDBACKREQUEST_KIND']._serialized_start=1207
+  _globals['_FEEDBACKREQUEST_KIND']._serialized_end=1261
+  _globals['_FEEDBACKRESPONSE']._serialized_start=1263
+  _globals['_FEEDBACKRESPONSE']._serialized_end=1307
+  _globals['_MODELINFOREQUEST']._serialized_start=1309
+  _globals['_MODELINFOREQUEST']._serialized_end=1327
+  _globals['_MODELINFORESPONSE']._serialized_start=1330
+  _globals['_MODELINFORESPONSE']._serialized_end=1579
+  _globals['_RECOMMENDER']._serialized_start=1582
+  _globals['_RECOMMENDER']._serialized_end=1938
 # @@protoc_insertion_point(module_scope)

@@ -59,18 +59,20 @@ class RecommendResponse(_message.Message):
     def __init__(self, recommendation_id: _Optional[str] = ..., adapter: _Optional[str] = ..., policy: _Optional[str] = ..., items: _Optional[_Iterable[_Union[Recommended, _Mapping]]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("user", "visitor", "item_id", "top", "unix_seconds")
+    __slots__ = ("user", "visitor", "item_id", "top", "unix_seconds", "words")
     USER_FIELD_NUMBER: _ClassVar[int]
     VISITOR_FIELD_NUMBER: _ClassVar[int]
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     TOP_FIELD_NUMBER: _ClassVar[int]
     UNIX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
     user: str
     visitor: Visitor
     item_id: str
     top: int
     unix_seconds: int
-    def __init__(self, user: _Optional[str] = ..., visitor: _Optional[_Union[Visitor, _Mapping]] = ..., item_id: _Optional[str] = ..., top: _Optional[int] = ..., unix_seconds: _Optional[int] = ...) -> None: ...
+    words: int
+    def __init__(self, user: _Optional[str] = ..., visitor: _Optional[_Union[Visitor, _Mapping]] = ..., item_id: _Optional[str] = ..., top: _Optional[int] = ..., unix_seconds: _Optional[int] = ..., words: _Optional[int] = ...) -> None: ...
 
 class Reason(_message.Message):
     __slots__ = ("item_id", "title", "effect")
@@ -83,7 +85,7 @@ class Reason(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., title: _Optional[str] = ..., effect: _Optional[float] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("adapter", "item_id", "title", "score", "score_without_history", "reasons", "sentence")
+    __slots__ = ("adapter", "item_id", "title", "score", "score_without_history", "reasons", "sentence", "words", "words_by")
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     ITEM_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +93,8 @@ class ExplainResponse(_message.Message):
     SCORE_WITHOUT_HISTORY_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
     SENTENCE_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    WORDS_BY_FIELD_NUMBER: _ClassVar[int]
     adapter: str
     item_id: str
     title: str
@@ -98,7 +102,17 @@ class ExplainResponse(_message.Message):
     score_without_history: float
     reasons: _containers.RepeatedCompositeFieldContainer[Reason]
     sentence: str
-    def __init__(self, adapter: _Optional[str] = ..., item_id: _Optional[str] = ..., title: _Optional[str] = ..., score: _Optional[float] = ..., score_without_history: _Optional[float] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., sentence: _Optional[str] = ...) -> None: ...
+    words: _containers.RepeatedCompositeFieldContainer[WordReason]
+    words_by: str
+    def __init__(self, adapter: _Optional[str] = ..., item_id: _Optional[str] = ..., title: _Optional[str] = ..., score: _Optional[float] = ..., score_without_history: _Optional[float] = ..., reasons: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., sentence: _Optional[str] = ..., words: _Optional[_Iterable[_Union[WordReason, _Mapping]]] = ..., words_by: _Optional[str] = ...) -> None: ...
+
+class WordReason(_message.Message):
+    __slots__ = ("word", "effect")
+    WORD_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    word: str
+    effect: float
+    def __init__(self, word: _Optional[str] = ..., effect: _Optional[float] = ...) -> None: ...
 
 class FeedbackRequest(_message.Message):
     __slots__ = ("request_id", "user", "item_id", "kind", "unix_seconds", "recommendation_id")

@@ -22,12 +22,14 @@ from client.serving.recommending import (
 )
 from client.serving.reranking import WAYS, Capped, check_facts, list_policy
 from client.serving.served import Served
+from client.serving.words import words_sentence
 from common.diverse_lists import divergence, wanted_shares
 from common.errors import RequestFault
 
 MOST_SHOWN = 50
 MOST_TITLES = 12
 MOST_REASONS = 2
+MOST_WORDS = 3
 HISTORY_SHOWN = 10
 CAP_USERS = 200
 """A cap is shown as it is after so many of the site's users got their lists."""
@@ -64,6 +66,12 @@ class AskedReasons(Asked):
     """Reasons for items of a list."""
 
     item_ids: list[Id] = Field(max_length=2 * MOST_SHOWN)
+
+
+class AskedWords(Asked):
+    """Words of one item's text."""
+
+    item_id: Id
 
 
 class PageAnswers:
@@ -140,6 +148,11 @@ class PageAnswers:
             rest = found.sentence.removeprefix(f"“{found.title}” ")
             told[item_id] = rest[:1].upper() + rest[1:]
         return told
+
+    def words(self, asked: AskedWords) -> str:
+        """A sentence on the words of an item's text."""
+        found = self.recommender.words(asked.who, asked.item_id, MOST_WORDS)
+        return words_sentence(found) or "Its text has no words to leave out."
 
 
 def _shown(served: Served, asker: Asker, answer: Answer) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from client.serving.page.answers import AskedList, AskedReasons, PageAnswers
+from client.serving.page.answers import AskedList, AskedReasons, AskedWords, PageAnswers
 from client.serving.page.guard import MAX_BODY, Guarded, Logins, refused
 from common.errors import ConfigError, RequestFault
 
 STATIC = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-_STATUS = {"invalid": 400, "unknown": 404, "conflict": 409}
+_STATUS = {"invalid": 400, "unknown": 404, "conflict": 409, "busy": 429, "late": 408}
 
 logger = logging.getLogger("fedrec-site")
 
@@ -63,6 +63,11 @@ class Endpoints:
         asked = AskedReasons.model_validate(await _json(request))
         return JSONResponse(await run_in_threadpool(self._answers.reasons, asked))
 
+    async def words(self, request: Request) -> Response:
+        """The words of one item's text that count most."""
+        asked = AskedWords.model_validate(await _json(request))
+        return JSONResponse({"told": await run_in_threadpool(self._answers.words, asked)})
+
 
 def page_app(
     answers: PageAnswers, logins: Logins, opened: Callable[[], None] = lambda: None
@@ -86,6 +91,7 @@ def page_app(
             Route("/api/titles", api.titles),
             Route("/api/lists", api.lists, methods=["POST"]),
             Route("/api/reasons", api.reasons, methods=["POST"]),
+            Route("/api/words", api.words, methods=["POST"]),
         ],
         middleware=[Middleware(Guarded, logins=logins)],
         exception_handlers={

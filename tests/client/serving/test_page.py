@@ -21,6 +21,7 @@ from client.serving.page.guard import MAX_BODY, Logins
 from client.serving.page.run import _bound
 from client.serving.recommending import SiteRecommender
 from client.serving.served import Served, WhatToServe
+from client.serving.words import words_sentence
 from tests.browser import Browser
 from tests.client.serving.conftest import CONFIG, DATASET
 from tests.page_checks import FAULTS, LEAST_TEXT, SCHEMES, WIDTHS, assert_page_is_sound
@@ -72,7 +73,7 @@ def served_page(recommender: SiteRecommender) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def shown(shared_site: Path) -> Served:
-    return WhatToServe(shared_site, as_of="test", with_facts=True).load()
+    return WhatToServe(shared_site, as_of="test", with_facts=True, with_words=True).load()
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,10 @@ def test_lists_and_reasons_are_those_of_the_service(page: Page, shown: Served, u
         whole = recommender.explain(user, ids[0], 2).sentence
         assert told[ids[0]].startswith("Scores ")
         assert whole.endswith(told[ids[0]][1:])
+        words = ask.post("/api/words", json={"user": user, "item_id": ids[0]}).json()["told"]
+        assert words == words_sentence(recommender.words(user, ids[0], 3))
+        none = ask.post("/api/words", json={"user": user, "item_id": "none"})
+        assert (none.status_code, "item 'none'" in none.json()["error"]) == (404, True)
         title = shown.items.title(7)
         titles = ask.get("/api/titles", params={"q": title[:-1].upper()}).json()
         assert {"item_id": shown.items.item_ids[7], "title": title} in titles
@@ -221,6 +226,8 @@ def test_an_operator_sees_lists_reasons_and_the_policy_s_effect(
     assert "Lists for user" in text(browser, "whose")
     assert "unlike items" in text(browser, "other-name")
     wait(browser, "return document.querySelector('#greedy .why').textContent.includes('Scores')")
+    browser.run("document.querySelector('#greedy .words').click()")
+    wait(browser, "return document.querySelector('#greedy .told')?.textContent.includes('Words')")
     (fault,) = browser.console()  # of the user who is not known
     assert "404" in fault
     for width in WIDTHS:

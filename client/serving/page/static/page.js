@@ -9,7 +9,7 @@ const WAYS = {
 };
 const $ = (id) => document.getElementById(id);
 const chosen = new Map();
-let asked = 0, looked = 0, active = -1;
+let asked = 0, looked = 0, active = -1, shown = {};
 
 function element(tag, text, name) {
   const made = document.createElement(tag);
@@ -137,6 +137,7 @@ function fail(text, field) {
 }
 
 function draw(person, found) {
+  shown = person;
   const name = `${WAYS[found.chosen.policy.split(":")[0]]?.name ?? found.chosen.policy}, ${found.chosen.policy.split(":")[1]}`;
   const length = found.history.length;
   $("whose").textContent = person.user !== undefined ? `Lists for user ${person.user.trim()}` : "Lists for somebody new";
@@ -176,10 +177,28 @@ function list(id, items, others, word) {
     why.dataset.item = item.item_id;
     line.append(element("span", `${place + 1}.`, "place"), title, element("span", item.score.toFixed(3), "score"));
     if (item.genres.length) line.append(element("span", item.genres.join(", "), "genres"));
-    line.append(why);
+    line.append(why, words(item));
     return line;
   }));
   if (!items.length) $(id).append(element("li", "Nothing is left to offer."));
+}
+
+function words(item) {
+  const button = element("button", "Words of its text", "words"), person = shown;
+  button.type = "button";
+  button.setAttribute("aria-label", `Words of its text that count: ${item.title}`);
+  button.addEventListener("click", async () => {
+    button.setAttribute("aria-busy", "true");
+    try {
+      const told = element("span", (await call("api/words", { ...person, item_id: item.item_id })).told, "told");
+      told.setAttribute("role", "status");
+      button.replaceWith(told);
+    } catch (error) {
+      button.removeAttribute("aria-busy");
+      button.textContent = error.message;
+    }
+  });
+  return button;
 }
 
 async function look() {
