@@ -33,6 +33,7 @@ from common.new_items import NewItemRule, rule_of
 from common.recommender import Recommender
 from common.score_terms import ScoreTerms
 from common.scored_histories import ScoredHistories
+from common.tfidf import TextWords
 from common.user_tower import MultiLagHead
 
 Int64Array = npt.NDArray[np.int64]
@@ -57,6 +58,7 @@ class ItemIndex:
         item_to_item: None where the run has none.
         approximate: of a large catalogue; None: every request scores all items.
         blend: factors of the score's parts.
+        words: of all items, where the blend has TF-IDF.
     """
 
     vectors: torch.Tensor
@@ -71,6 +73,7 @@ class ItemIndex:
     item_to_item: ItemToItem | None
     approximate: ApproximateIndex | None = None
     blend: Blend = PLAIN
+    words: TextWords | None = None
 
     def __len__(self) -> int:
         return len(self.bias)
@@ -100,6 +103,10 @@ class ItemIndex:
             (query,) = self.queries(history)
             count = max(DEPTH, 4 * k) + len(had)
             items = self.approximate.candidates(query.numpy(), min(count, len(self)))
+            of_words = self._of_words(history[0])
+            if of_words is not None:  # the index of candidates does not know of words
+                nearest = np.argpartition(-of_words, min(count, len(self) - 1))[:count]
+                items = np.union1d(items, nearest)
             if len(items) - int(np.isin(had, items).sum()) >= k:
                 return items, self._scores_of(history[0], query, items)
         return np.arange(len(self)), self.scores(history)
@@ -117,7 +124,17 @@ class ItemIndex:
             known = items < component.catalogue_size
             mixed = component.scores_of(history)[items[known]]
             scores[known] += self.blend.item_to_item * mixed
+        of_words = self._of_words(history)
+        if of_words is not None:
+            scores += of_words[items]
         return scores
+
+    def _of_words(self, history: Int64Array) -> npt.NDArray[np.float32] | None:
+        """``[V]``, what TF-IDF adds to the scores; None: nothing."""
+        if self.words is None:
+            return None
+        found: npt.NDArray[np.float32] = self.words.scores(history) * np.float32(self.blend.tfidf)
+        return found
 
     def text_columns(self) -> Int64Array:
         """The columns of `vectors` that are no codes of single items."""
@@ -148,7 +165,8 @@ class ItemIndex:
             mixed = self.item_to_item.scores_of(history[0])
             # items that are newer than the run have none
             scores[: len(mixed)] += self.blend.item_to_item * mixed
-        return scores
+        of_words = self._of_words(history[0])
+        return scores if of_words is None else scores + of_words
 
     @torch.no_grad()
     def scores_of_item(self, histories: Histories, item: int) -> npt.NDArray[np.float32]:
@@ -159,6 +177,9 @@ class ItemIndex:
         if component is not None and item < component.catalogue_size:
             mixed = np.array([component.scores_of(history)[item] for history in histories])
             scores += self.blend.item_to_item * mixed
+        if self.words is not None:
+            near = [self.words.scores(history)[item] for history in histories]
+            scores += self.blend.tfidf * np.array(near, dtype=np.float32)
         return scores
 
     @torch.no_grad()
@@ -207,6 +228,7 @@ def build_index(
     new_items: torch.Tensor | None = None,
     rule: NewItemRule | None = None,
     blend: Blend = PLAIN,
+    words: TextWords | None = None,
 ) -> ItemIndex:
     """The index of what is loaded in `recommender`, which may then load something else.
 
@@ -217,6 +239,7 @@ def build_index(
             prior, as in the figures of cold items.
         rule: By which new items are scored; None: that of the model (`common.new_items`).
         blend: Factors of the score's parts.
+        words: Of all items, new ones last; left out where the blend has no TF-IDF.
     """
     known = len(recommender.item_prior)
     table, prior = recommender.table().cpu(), recommender.item_prior.cpu()
@@ -245,4 +268,5 @@ def build_index(
         encoder=ContextEncoder.of(recommender.config),
         item_to_item=recommender.item_to_item,
         blend=blend,
+        words=words if blend.tfidf else None,
     )

@@ -33,8 +33,10 @@ FOLDS = 5
 LEAST_USERS = 20
 MOST_USERS = 2000
 LIST_LENGTH = 10
-PARTS = ("head", "text", "prior", "item_to_item")
+PARTS = ("head", "text", "prior", "item_to_item", "tfidf")
 FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)
+TFIDF = (0.0, 3.0, 9.0)
+"""A cosine is small beside the other parts."""
 
 Floats = npt.NDArray[np.float64]
 Factor = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
@@ -59,6 +61,7 @@ class BlendSettings(BaseModel):
     text: Factor = 1.0
     prior: Factor = 1.0
     item_to_item: Factor = 1.0
+    tfidf: Factor = 0.0
     users: int = 0
     gain: float = 0.0
     low: float = 0.0
@@ -67,7 +70,7 @@ class BlendSettings(BaseModel):
     @property
     def blend(self) -> Blend:
         """The factors."""
-        return Blend(self.head, self.text, self.prior, self.item_to_item)
+        return Blend(self.head, self.text, self.prior, self.item_to_item, self.tfidf)
 
 
 class Choice(NamedTuple):
@@ -91,9 +94,14 @@ class Choice(NamedTuple):
 
 
 def grid() -> list[Blend]:
-    """The recommender's own score first, then every other blend with or without the head."""
-    found = [Blend(1.0, *others) for others in itertools.product(FACTORS, repeat=3)]
-    found += [Blend(0.0, *others) for others in itertools.product(FACTORS[1:4], repeat=3)]
+    """The recommender's own score first, then every other blend with or without the head.
+
+    The last ones are words alone, with popularity or without, for what no adapter helps.
+    """
+    parts = [(1.0, *others) for others in itertools.product(FACTORS, repeat=3)]
+    parts += [(0.0, *others) for others in itertools.product(FACTORS[1:4], repeat=3)]
+    found = [Blend(*others, tfidf) for others in parts for tfidf in TFIDF]
+    found += [Blend(0.0, 0.0, prior, 0.0, TFIDF[-1]) for prior in FACTORS[:3]]
     return [PLAIN, *(each for each in found if each != PLAIN)]
 
 

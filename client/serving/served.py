@@ -43,6 +43,7 @@ from common.loaded_recommender import loaded_recommender
 from common.new_items import new_text_vectors
 from common.recommender import Recommender
 from common.student.encoding import TextEncoder
+from common.tfidf import TextWords
 
 logger = logging.getLogger("fedrec-site")
 
@@ -118,12 +119,14 @@ class WhatToServe:
         student = None if items.new is None else self._student(export)
         texts = _texts_of_new(recommender, items, student)
         whitened = None if texts is None else recommender.whitening(texts)
+        blend = self._blend(name)
+        words = _words(items) if blend.tfidf else None
         return Served(
             site=data.site,
             adapter=name,
             manifest=export.manifest,
             items=items,
-            index=build_index(recommender, whitened, blend=self._blend(name)).for_large_catalogues(
+            index=build_index(recommender, whitened, blend=blend, words=words).for_large_catalogues(
                 FROM_ITEMS, self.site / INDEX_FOLDER
             ),
             histories=Histories.of(data, export.config, self.as_of),
@@ -139,7 +142,8 @@ class WhatToServe:
             FedrecError: as `load`.
         """
         data, name, export, recommender = self._loaded()
-        parts = [build_index(recommender, blend=part_of(part)) for part in PARTS]
+        words = _words(OfferedItems(data.catalogue, None))
+        parts = [build_index(recommender, blend=part_of(part), words=words) for part in PARTS]
         histories = Histories.of(data, export.config, self.as_of)
         return name, held_out_ranks(parts, histories, blends)
 
@@ -157,7 +161,10 @@ class WhatToServe:
 
     def index_of(self, blend: Blend) -> ItemIndex:
         """The current adapter's items under a blend that is not the site's own."""
-        return build_index(self._loaded()[-1], blend=blend)
+        data, _, _, recommender = self._loaded()
+        return build_index(
+            recommender, blend=blend, words=_words(OfferedItems(data.catalogue, None))
+        )
 
     def _loaded(self) -> tuple[SiteData, str, ExportedAdapter, Recommender]:
         data = load_site(self.site)
@@ -224,6 +231,15 @@ def _current_adapter(site: Path) -> tuple[str, ExportedAdapter]:
     if hashes(folder) != manifest.files:
         raise ExportError(f"{folder} was changed since it was installed; install it again")
     return current.current, read_export(folder, manifest)
+
+
+def _words(items: OfferedItems) -> TextWords:
+    """Of what is offered; new items change nothing for the others."""
+    known, new = items.catalogue, items.new
+    if new is None:
+        return TextWords.of(known.texts, known.genres)
+    texts, genres = known.texts + new.texts, known.genres + new.genres
+    return TextWords.of(texts, genres, len(known))
 
 
 @torch.no_grad()

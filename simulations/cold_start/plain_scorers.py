@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from common.base_weights import load_bert, load_tokenizer, resolve_base_weights
 from common.config import RunConfig
 from common.frozen_states import base_vectors
 from common.interactions import Catalogue
+from common.tfidf import TextWords, recency
 from simulations.baselines import TextFloor, text_floor_scorer
 from simulations.evaluation.full_ranking import Scorer
 
@@ -54,12 +54,8 @@ def tfidf_scorer(catalogue: Catalogue, half_lives: tuple[float, ...]) -> Scorer:
             has them already.
         half_lives: recency profiles, in items; they are averaged.
     """
-    texts = [
-        f"{text} {' '.join(genres)}"
-        for text, genres in zip(catalogue.texts, catalogue.genres, strict=True)
-    ]
-    vectors = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)  # rows of unit length
-    return partial(_similar, csr_matrix(vectors, dtype=np.float32), half_lives)
+    vectors = TextWords.of(catalogue.texts, catalogue.genres).vectors
+    return partial(_similar, vectors, half_lives)
 
 
 def frozen_vectors(config: RunConfig, catalogue: Catalogue) -> NDArray[np.float32]:
@@ -83,14 +79,7 @@ def _similar(
     weights = np.zeros((len(histories), vectors.shape[0]), dtype=np.float32)
     for row, history in enumerate(histories):
         if len(history):
-            np.add.at(weights[row], history, _recency(len(history), half_lives))
+            np.add.at(weights[row], history, recency(len(history), half_lives))
     profiles = csr_matrix(weights) @ vectors
     scores: NDArray[np.float32] = (profiles @ vectors.T).toarray().astype(np.float32)
     return scores
-
-
-def _recency(length: int, half_lives: tuple[float, ...]) -> NDArray[np.float64]:
-    ages = np.arange(length - 1, -1, -1)
-    profiles = np.exp2(-ages[:, None] / np.array(half_lives))  # [n, L]
-    weights: NDArray[np.float64] = (profiles / profiles.sum(axis=0)).mean(axis=1)
-    return weights

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -22,8 +25,11 @@ from client.serving.blending import (
 from client.serving.feedback import SERVING_FOLDER
 from client.serving.recommending import SiteRecommender
 from client.serving.served import WhatToServe
+from common.approximate_index import ApproximateIndex
 from common.blend import PLAIN, Blend
 from common.errors import DataError
+from simulations.cold_start.plain_scorers import RECENT, tfidf_scorer
+from tests.client.serving.conftest import DATASET
 from tests.own_process import in_own_process
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -49,10 +55,59 @@ def test_the_parts_add_up_to_the_score_and_a_blend_weighs_them(site: Path) -> No
         write(site, f'adapter = "{adapter}"\n{factors}')
         parts[name] = scores(site)
         assert np.abs(parts[name]).max() > 0, name
+    words = parts.pop("tfidf")
     assert sum(parts.values()) == pytest.approx(whole, abs=1e-4)
-    write(site, f'adapter = "{adapter}"\nhead = 0.0\ntext = 2.0\nprior = 0.5\nitem_to_item = 4.0\n')
-    mixed = 2 * parts["text"] + 0.5 * parts["prior"] + 4 * parts["item_to_item"]
+    write(
+        site,
+        f'adapter = "{adapter}"\nhead = 0.0\ntext = 2.0\nprior = 0.5\nitem_to_item = 4.0\n'
+        "tfidf = 3.0\n",
+    )
+    mixed = 2 * parts["text"] + 0.5 * parts["prior"] + 4 * parts["item_to_item"] + 3 * words
     assert scores(site) == pytest.approx(mixed, abs=1e-4)
+
+
+def test_words_alone_score_online_as_in_the_simulation_and_new_items_change_nothing(
+    site: Path, tmp_path: Path
+) -> None:
+    write_words_alone(site)
+    served = WhatToServe(site).load()
+    asker = served.asker(next(iter(served.histories.users)))
+    assert asker is not None
+    offline = tfidf_scorer(DATASET.catalogue, RECENT)([asker.at(0)[0]])
+    online = served.index.scores(asker.at(0))
+    assert online == pytest.approx(9 * np.asarray(offline)[0], abs=1e-5)
+    new = tmp_path / "new.parquet"
+    text = DATASET.catalogue.texts[int(asker.history[-1])]
+    pq.write_table(pa.table({"item_id": ["n0", "n1"], "text": [text, "zzz"]}), new)
+    whole = WhatToServe(site, new).load()
+    more = whole.index.scores(asker.at(0))
+    assert more[:-2] == pytest.approx(online, abs=1e-5)
+    assert more[-2] > more[-1] + 1
+    item = int(np.argmax(online))
+    assert served.index.scores_of_item(asker.at(0), item) == pytest.approx(online[[item]], abs=1e-5)
+
+
+def test_candidates_of_a_large_catalogue_have_the_words_part(site: Path) -> None:
+    write_words_alone(site)
+    served = WhatToServe(site).load()
+    asker = served.asker(next(iter(served.histories.users)))
+    assert asker is not None
+
+    class Nothing:
+        def candidates(self, query: np.ndarray, count: int) -> np.ndarray:
+            return np.arange(3)
+
+    index = replace(served.index, approximate=cast(ApproximateIndex, Nothing()))
+    exact = served.index.scores(asker.at(0))
+    items, found = index.best(asker.at(0), 5)
+    assert found == pytest.approx(exact[items], abs=1e-5)
+    assert int(np.argmax(exact)) in items
+
+
+def write_words_alone(site: Path) -> None:
+    adapter = WhatToServe(site).load().adapter
+    factors = "".join(f"{part} = 0.0\n" for part in PARTS[:-1])
+    write(site, f'adapter = "{adapter}"\n{factors}tfidf = 9.0\n')
 
 
 def test_another_adapters_blend_is_left_out(site: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -107,7 +162,7 @@ def test_few_users_are_too_few() -> None:
 
 def test_the_grid_has_each_blend_once_and_the_plain_one_first() -> None:
     assert grid()[0] == PLAIN
-    assert len(set(grid())) == len(grid()) == 152
+    assert len(set(grid())) == len(grid()) == 459
     assert part_of("text") == Blend(0.0, 1.0, 0.0, 0.0)
 
 
