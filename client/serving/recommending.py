@@ -211,7 +211,8 @@ class SiteRecommender:
         asked = self._asker(served, who).at(_moment(moment))
         is_new = item >= len(served.items.catalogue)
         text, blend = served.items.text(item), served.index.blend
-        return word_reasons(model, text, asked, top, is_new=is_new, blend=blend)
+        vector = served.items.vector(item)
+        return word_reasons(model, text, asked, top, is_new=is_new, blend=blend, vector=vector)
 
     def record(self, event: Event) -> bool:
         """Keeps feedback of a user, by their own id; returns False where it was kept before.

@@ -110,7 +110,9 @@ class WhatToServe:
         data, name, export, recommender = self._loaded()
         items = OfferedItems(data.catalogue, read_new_items(self.new_items))
         texts = self._texts_of_new(recommender, items, export)
-        whitened = None if texts is None else recommender.whitening(texts)
+        whitened = None
+        if texts is not None:
+            whitened = recommender.whitening(texts, items.new_vectors(recommender.beside))
         return Served(
             site=data.site,
             adapter=name,

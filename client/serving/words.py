@@ -45,6 +45,7 @@ def word_reasons(
     *,
     is_new: bool = False,
     blend: Blend = PLAIN,
+    vector: torch.Tensor | None = None,
 ) -> list[WordReason]:
     """The words of largest effect, up or down; none where the text has a single word.
 
@@ -55,12 +56,16 @@ def word_reasons(
         top: most words.
         is_new: whether the item came after the run, and so is scored by the rule for those.
         blend: of the lists.
+        vector: of the item beside its text, if it has one.
     """
     places = list(_WORD.finditer(text))[:MOST_WORDS]
     if len(places) < 2:
         return []
     texts = [text, *(_without(text, place) for place in places)]
-    vectors = new_item_vectors(recommender, texts, keep=False)
+    beside = None
+    if recommender.beside is not None and vector is not None:
+        beside = vector.to(recommender.device).expand(len(texts), -1)
+    vectors = new_item_vectors(recommender, texts, keep=False, beside=beside)
     rule = rule_of(recommender.config) if is_new else NewItemRule()
     index = build_index(recommender, vectors, rule, blend)
     (query,) = index.queries(asked)
