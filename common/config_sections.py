@@ -24,13 +24,13 @@ class DataConfig(Section):
     dataset: str = Field(
         "movielens-100k",
         min_length=1,
-        description="movielens-100k, debian-packages, news, products, ads, music, synthetic, or a "
-        "folder",
+        description="movielens-100k, debian-packages, news, products, ads, music, pictures, "
+        "synthetic, or a folder",
     )
     folder: str = Field(
         "",
-        description="news, products, ads, music: folder with the real files; empty: a generated "
-        "sample",
+        description="news, products, ads, music, pictures: folder with the real files; empty: a "
+        "generated sample",
     )
     item_vectors: str = Field(
         "",

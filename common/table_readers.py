@@ -31,7 +31,8 @@ def read_table(path: Path, *, columns: Mapping[str, str] | None = None) -> pa.Ta
 
     Args:
         path: A file ending in ``.csv``, ``.tsv``, ``.inter``, ``.item``, ``.user``,
-            ``.kg``, ``.link`` or ``.parquet``. Text must be UTF-8; its first line names the columns.
+            ``.kg``, ``.link`` or ``.parquet``. Text must be UTF-8; its first line names the
+            columns.
         columns: Canonical name → the column's name in the file, e.g.
             ``{"user_id": "userId"}``. Other columns keep their names.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
 
 from common.column_checks import check_columns, read_ids, source_of
 from common.errors import DataError
@@ -25,6 +26,7 @@ from common.table_readers import read_table
 GENRES = "genres"
 _CODE = re.compile(r"^[mgQ]\.?[0-9][0-9a-z_]*$")  # of Freebase and Wikidata: no names
 _AT_ONCE = 1000
+_DENSE = 500
 
 FloatArray = NDArray[np.float64]
 
@@ -44,9 +46,11 @@ class ItemGraph:
     def vectors(self, width: int) -> FloatArray:
         """``[V, ≤ width]``: the links' strongest directions, so that inner products stay near."""
         width = min(width, *self.weights.shape)
-        gram = (self.weights.T @ self.weights).toarray()
-        values, directions = np.linalg.eigh(gram)
-        directions = directions[:, ::-1][:, :width]
+        if min(self.weights.shape) <= max(_DENSE, width):
+            directions = np.linalg.svd(self.weights.toarray(), full_matrices=False)[2][:width].T
+        else:
+            start = np.ones(min(self.weights.shape))
+            directions = svds(self.weights, k=width, v0=start)[2][::-1].T
         largest = np.abs(directions).argmax(axis=0)
         signs = np.sign(directions[largest, np.arange(width)])
         found: FloatArray = self.weights @ (directions * signs)

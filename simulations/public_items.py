@@ -1,4 +1,4 @@
-"""A federation's public items: their file, and the hash of their vectors in a run's configuration."""
+"""A federation's public items: their file, and the hash of their vectors in a configuration."""
 
 from __future__ import annotations
 
