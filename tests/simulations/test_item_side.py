@@ -28,15 +28,13 @@ ITEMS = Catalogue(
 )
 
 
-def recbole(folder: Path, entity: str = "m.0{}") -> Path:
+def recbole(folder: Path) -> Path:
     """The format of RecBole's files, made up; items a and b share a director, c is b's sequel."""
-    links = [f"{item}\t{entity.format(item)}" for item in "abcd"]
+    links = [f"{item}\tm.0{item}" for item in "abcd"]
     (folder / "films.link").write_text("\n".join(["item_id:token\tentity_id:token", *links]))
     triples = [("a", "director", "x"), ("b", "director", "x"), ("c", "sequel", "b")]
-    lines = [
-        "\t".join(entity.format(end) if end in "abc" else end for end in each) for each in triples
-    ]
-    lines.append(f"y\tactor\t{entity.format('d')}")
+    lines = ["\t".join(f"m.0{end}" if end in "abc" else end for end in each) for each in triples]
+    lines.append("y\tactor\tm.0d")
     header = "head_id:token\trelation_id:token\ttail_id:token"
     (folder / "films.kg").write_text("\n".join([header, *lines]))
     return folder / "films.kg"
@@ -64,10 +62,10 @@ def test_recboles_files_are_read(tmp_path: Path) -> None:
     assert near[0, 1] > 0
     assert near[1, 2] > 0
     assert near[0, 2] == 0
-    with pytest.raises(DataError, match="are codes such as"):
-        read_item_graph(str(recbole(tmp_path, "m.0{}")), ITEMS).texts(("",) * 5, 3) and graph.texts(
-            ITEMS.texts, 3
-        )
+    path = tmp_path / "codes.csv"
+    path.write_text("item_id,entity\na,m.01\nb,m.01\n")
+    with pytest.raises(DataError, match=r"1 of 1 entities are codes such as 'm\.01'"):
+        read_item_graph(str(path), ITEMS).texts(ITEMS.texts, 3)
 
 
 def test_neighbours_are_averaged_in() -> None:
