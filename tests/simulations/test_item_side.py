@@ -91,6 +91,7 @@ def test_a_wrong_graph_is_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "films.link").unlink()
     bare = tmp_path / "bare.kg"
     bare.write_text("head\ttail\na\tb\n")
+    (tmp_path / "bare.link").write_text("item_id:token\tentity_id:token\na\tm.0a\n")
     for source, told in {
         str(broken): "films.link: no such file",
         str(bare): "write each column as name:type",
