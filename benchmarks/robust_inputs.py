@@ -105,7 +105,8 @@ class Bench:
 
     def scored_with(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Scores where the catalogue's texts are these."""
-        self.recommender.replace_table(new_item_vectors(self.recommender, texts))
+        beside = self.recommender.beside
+        self.recommender.replace_table(new_item_vectors(self.recommender, texts, beside=beside))
         scores = self.recommender.score_all(self.asked)
         self.recommender.replace_table(self.clean_table)
         return scores

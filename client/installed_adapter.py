@@ -36,6 +36,7 @@ from common.atomic_files import file_errors, write_json
 from common.base_weights import resolve_base_weights
 from common.errors import ConfigError, ExportError
 from common.interactions import Catalogue
+from common.item_vectors import fused_vectors
 
 ADAPTERS_FOLDER = "adapters"
 CURRENT_FILE = "current.json"
@@ -74,6 +75,7 @@ def install_adapter(
     Raises:
         ConfigError: no key is trusted.
         ExportError: the export is not what a trusted key signed, or not for this site's model.
+        DataError: the site's catalogue lacks the item vectors that it reads.
         PolicyRefusal: the policy does not allow its base weights.
         RunFolderError: the disk refuses; the current adapter is as it was.
     """
@@ -157,6 +159,7 @@ def _check_fits(found: ExportedAdapter, policy: SitePolicy, catalogue: Catalogue
             f"the adapter was trained on base weights with SHA-256 "
             f"{manifest.base_weights_sha256[:16]}…, this site has {here[:16]}…; get the same ones"
         )
+    fused_vectors(found.config.model, catalogue.vectors)
     if len(found.item_prior) not in (0, len(catalogue)):
         raise ExportError(
             f"the adapter's item prior is for {len(found.item_prior)} items, this site's "

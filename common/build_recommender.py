@@ -16,6 +16,7 @@ from common.devices import resolve_device
 from common.frozen_prefix import frozen_layers, frozen_prefix
 from common.frozen_states import base_vectors
 from common.interactions import Catalogue
+from common.item_vectors import fused_vectors
 from common.recommender import Recommender
 from common.whitening import fit_whitening
 
@@ -28,6 +29,8 @@ def build_recommender(config: RunConfig, catalogue: Catalogue) -> Recommender:
 
     Raises:
         DeviceError: This machine has no such device.
+        ConfigError: It reads item vectors, and names no hash of them.
+        DataError: The catalogue's vectors are not those that it reads.
     """
     device = resolve_device(config.engine.device)
     dtype = torch.bfloat16 if config.engine.precision == "bf16" else torch.float32
@@ -39,12 +42,15 @@ def _build(
     model: ModelConfig, seed: int, catalogue: Catalogue, device: torch.device, dtype: torch.dtype
 ) -> Recommender:
     weights = resolve_base_weights(model.weights)
+    found = fused_vectors(model, catalogue.vectors)
+    beside = None if found is None else torch.tensor(found.values)
     bert, tokenizer = load_bert(weights), load_tokenizer(weights)
     bert.to(device)  # type: ignore[arg-type]  # mypy takes it for the decorated class's own
     whitening = None
     if dtype != torch.float32:
         # Its constants are the run's: sites of any precision must have the same.
-        whitening = fit_whitening(base_vectors(bert, tokenizer, catalogue.texts, model.max_tokens))
+        table = base_vectors(bert, tokenizer, catalogue.texts, model.max_tokens)
+        whitening = fit_whitening(table, beside, model.item_vectors_weight)
         bert.to(dtype)  # type: ignore[arg-type]
     prefix = frozen_prefix(
         bert,
@@ -54,6 +60,6 @@ def _build(
         max_tokens=model.max_tokens,
         weights_sha256=weights.sha256,
     ).on(device)
-    recommender = Recommender(bert, prefix, model, seed, whitening)
+    recommender = Recommender(bert, prefix, model, seed, whitening, beside)
     recommender.eval()
     return recommender

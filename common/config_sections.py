@@ -24,13 +24,31 @@ class DataConfig(Section):
     dataset: str = Field(
         "movielens-100k",
         min_length=1,
-        description="movielens-100k, debian-packages, news, products, ads, music, synthetic, or a "
-        "folder",
+        description="movielens-100k, debian-packages, news, products, ads, music, pictures, "
+        "synthetic, or a folder",
     )
     folder: str = Field(
         "",
-        description="news, products, ads, music: folder with the real files; empty: a generated "
-        "sample",
+        description="news, products, ads, music, pictures: folder with the real files; empty: a "
+        "generated sample",
+    )
+    item_vectors: str = Field(
+        "",
+        description="file of public item vectors, .npz (item_id, vectors) or .parquet (item_id, "
+        "item_vector); empty: those of the items table, if any",
+    )
+    item_graph: str = Field(
+        "",
+        description="public links of items: genres (the catalogue's own), a RecBole .kg file with "
+        "its .link beside it, or a table item_id, entity; empty: none",
+    )
+    item_graph_as: Literal["vectors", "neighbours", "text"] = Field(
+        "vectors",
+        description="vectors: made of the links; neighbours: each item's vector and its "
+        "neighbours' mean; text: names of linked entities, appended",
+    )
+    item_graph_size: int = Field(
+        16, ge=1, le=256, description="vectors: their width; neighbours, text: at most so many"
     )
     split: Literal["leave_one_out", "last_fifth", "time_cut"] = "leave_one_out"
     validation_from: int = Field(
@@ -102,6 +120,14 @@ class ModelConfig(Section):
     )
     context_dim: int = Field(
         64, ge=1, le=4096, description="context user: buckets that attributes are hashed into"
+    )
+    item_vectors_weight: float = Field(
+        0.0, ge=0, le=100, description="spread of item vectors beside the texts' 1; 0: not read"
+    )
+    item_vectors_sha256: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="hash of the item vectors that every site must have; a simulation sets it",
     )
     max_history: int = Field(150, ge=1, description="most recent items that the user tower reads")
     history_gradient: bool = Field(

@@ -43,6 +43,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
         )
     yield from _model_faults(config)
     yield from _context_faults(config)
+    yield from _item_side_faults(config)
     yield from _softmax_faults(config)
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
@@ -97,6 +98,19 @@ def _model_faults(config: RunConfig) -> Iterator[CrossFault]:
             ("model.item_to_item", "model.popularity_prior"),
             "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
             "set model.popularity_prior=true, or model.item_to_item=false",
+        )
+
+
+def _item_side_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Item vectors that are made are read."""
+    data, key = config.data, "model.item_vectors_weight"
+    makes = data.item_graph and data.item_graph_as != "text"
+    if (data.item_vectors or makes) and config.model.item_vectors_weight == 0:
+        named = "data.item_vectors" if data.item_vectors else "data.item_graph"
+        yield CrossFault(
+            (named, "data.item_graph_as", key),
+            f"{named} gives vectors that {key}=0 does not read; set {key}=1, or leave {named} "
+            "empty",
         )
 
 

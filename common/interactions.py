@@ -6,8 +6,9 @@ these columns; everything past `build_dataset` can rely on what it has checked.
 ============  ==================================================================
 interactions  ``user_id``, ``item_id``, ``timestamp`` (unix seconds or an Arrow
               timestamp); ``rating`` is optional and 1.0 where the column is missing
-items         ``item_id``, ``text`` (a string, or a list of words); ``genres`` is
-              optional (a list, or a string separated by ``|``)
+items         ``item_id``, ``text`` (a string, or a list of words); ``genres``
+              (a list, or a string separated by ``|``) and ``item_vector`` (a list of
+              numbers) are optional
 users         ``user_id``; every other column is an attribute. The table is optional
 ============  ==================================================================
 """
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from common.check_report import CheckReport as CheckReport
+from common.column_checks import source_of
 from common.interaction_checks import (
     EventCounts,
     Events,
@@ -32,6 +34,7 @@ from common.interaction_checks import (
     checked_items,
     checked_users,
 )
+from common.item_vectors import ItemVectors, vectors_of
 
 Int64Array = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
@@ -45,21 +48,28 @@ class Catalogue:
         item_ids: V distinct ids.
         texts: V non-empty texts, what the item tower reads.
         genres: V tuples of genre names, empty where none is known.
+        vectors: public vectors of the items beside their texts, where there are some.
     """
 
     item_ids: tuple[str, ...]
     texts: tuple[str, ...]
     genres: tuple[tuple[str, ...], ...]
+    vectors: ItemVectors | None = None
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 over ids and texts in order: equal on two sites iff indices and texts agree."""
+        """SHA-256 over ids and texts in order, and over the vectors where there are some.
+
+        Equal on two sites iff indices, texts and vectors agree.
+        """
         digest = hashlib.sha256()
         for item_id, text in zip(self.item_ids, self.texts, strict=True):
             digest.update(json.dumps([item_id, text], ensure_ascii=False).encode() + b"\n")
+        if self.vectors is not None:
+            digest.update(f"item_vectors {self.vectors.sha256}\n".encode())
         return digest.hexdigest()
 
 
@@ -114,12 +124,14 @@ def build_catalogue(items: pa.Table) -> Catalogue:
     """Check the items table and make the catalogue, in the order of its rows.
 
     Args:
-        items: Columns ``item_id``, ``text`` and optionally ``genres``.
+        items: Columns ``item_id``, ``text`` and optionally ``genres`` and ``item_vector``.
 
     Raises:
-        DataError: A missing column, a wrong type, a repeated id, or an item without text.
+        DataError: A missing column, a wrong type, a repeated id, an item without text, or a
+            wrong vector.
     """
-    return Catalogue(*checked_items(items))
+    ids, texts, genres = checked_items(items)
+    return Catalogue(ids, texts, genres, vectors_of(items, source_of(items, "items"), ids))
 
 
 def build_dataset(

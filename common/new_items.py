@@ -54,13 +54,19 @@ def rule_of(config: ModelConfig) -> NewItemRule:
 
 @torch.no_grad()
 def new_item_vectors(
-    recommender: Recommender, texts: Sequence[str], *, keep: bool = True
+    recommender: Recommender,
+    texts: Sequence[str],
+    *,
+    keep: bool = True,
+    beside: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Whitened text vectors of new items under the loaded adapter, ``[n, d]``.
+    """Whitened vectors of new items under the loaded adapter, ``[n, d]``.
 
-    The whitening stays that of the run's catalogue. Arguments as in `new_text_vectors`.
+    The whitening stays that of the run's catalogue. Arguments as in `new_text_vectors`, and
+    `beside`: ``[n, w]`` vectors of the items, where the model reads any; None: the known mean.
     """
-    vectors: torch.Tensor = recommender.whitening(new_text_vectors(recommender, texts, keep=keep))
+    whitening = recommender.whitening
+    vectors: torch.Tensor = whitening(new_text_vectors(recommender, texts, keep=keep), beside)
     return vectors
 
 

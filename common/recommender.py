@@ -38,6 +38,7 @@ class Recommender(nn.Module):
 
     half_lives: torch.Tensor
     item_prior: torch.Tensor
+    beside: torch.Tensor | None
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Recommender(nn.Module):
         config: ModelConfig,
         seed: int,
         whitening: Whitening | None = None,
+        beside: torch.Tensor | None = None,
     ):
         """Builds the model on the device of `bert`.
 
@@ -55,12 +57,14 @@ class Recommender(nn.Module):
             config: The model's configuration.
             seed: Public seed of LoRA's A and of the head's start.
             whitening: Of the catalogue's base vectors; None: fitted here to what `bert` gives.
+            beside: ``[V, w]`` public vectors of the items beside their texts, if it reads any.
         """
         super().__init__()
         self.config = config
         self.item_tower = ItemTower(bert, prefix, config, seed)
         if whitening is None:
-            whitening = fit_whitening(self.item_tower.table())
+            weight = config.item_vectors_weight
+            whitening = fit_whitening(self.item_tower.table(), beside, weight)
         self.whitening = whitening
         width = int(bert.config.hidden_size)
         with torch.random.fork_rng(devices=[]):
@@ -72,6 +76,7 @@ class Recommender(nn.Module):
             self.head.requires_grad_(False)
             self.score.requires_grad_(False)
         self.register_buffer("item_prior", torch.zeros(len(prefix)), persistent=False)
+        self.register_buffer("beside", beside, persistent=False)
         self.to(self.item_tower.device)
         self.set_item_prior(self.item_prior)
         self._table: torch.Tensor | None = None
@@ -130,14 +135,14 @@ class Recommender(nn.Module):
         return self._item_to_item
 
     def table(self) -> torch.Tensor:
-        """Whitened text vectors ``[V, d]`` under the current adapter, without gradient."""
+        """Whitened vectors ``[V, d]`` of items under the current adapter, without gradient."""
         if self._table is None:
-            self._table = self.whitening(self.item_tower.table())
+            self._table = self.whitening(self.item_tower.table(), self.beside)
         return self._table
 
     def use_text_vectors(self, vectors: torch.Tensor) -> None:
         """Takes ``[V, d]``, not whitened, for the item tower's vectors, until an adapter comes."""
-        self._table = self.whitening(vectors.to(self.device))
+        self._table = self.whitening(vectors.to(self.device), self.beside)
 
     def unit_losses(self, batch: UnitBatch) -> torch.Tensor:
         """One loss per unit, ``[B]``: the mean over the unit's targets.
@@ -172,7 +177,9 @@ class Recommender(nn.Module):
         items = self.live_items(batch)
         if items.shape[1] == 0:
             return None
-        vectors: torch.Tensor = self.whitening(self.item_tower(items.reshape(-1)))
+        flat = items.reshape(-1)
+        beside = None if self.beside is None else self.beside[flat.to(self.device)]
+        vectors: torch.Tensor = self.whitening(self.item_tower(flat), beside)
         return vectors.view(*items.shape, -1)
 
     def _scores(self, batch: UnitBatch, live: torch.Tensor | None) -> torch.Tensor:

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import DataError
 from common.interactions import Catalogue, Interactions, Users
+from common.item_vectors import COLUMN
 
 SITES_FILE = "sites.json"
 POOL_FILE = "pool.json"
@@ -131,12 +132,15 @@ def read_sites(folder: Path) -> list[Path]:
 
 
 def write_catalogue(path: Path, catalogue: Catalogue) -> None:
-    """Write the items as Parquet: item_id, text, genres."""
+    """Write the items as Parquet: item_id, text, genres, and item_vector where there are some."""
     columns = {
         "item_id": pa.array(catalogue.item_ids, pa.string()),
         "text": pa.array(catalogue.texts, pa.string()),
         "genres": pa.array([list(g) for g in catalogue.genres], pa.list_(pa.string())),
     }
+    if catalogue.vectors is not None:
+        flat = pa.array(catalogue.vectors.values.ravel(), pa.float32())
+        columns[COLUMN] = pa.FixedSizeListArray.from_arrays(flat, catalogue.vectors.width)
     pq.write_table(pa.table(columns), path)
 
 

@@ -21,6 +21,7 @@ from common.column_checks import SOURCE_KEY, read_numbers
 from common.errors import DataError
 
 TYPED_SUFFIXES = (".inter", ".item", ".user")
+GRAPH_SUFFIXES = (".kg", ".link")
 SUFFIXES = (".csv", ".tsv", *TYPED_SUFFIXES, ".parquet")
 TYPES = ("token", "token_seq", "float")
 
@@ -29,8 +30,9 @@ def read_table(path: Path, *, columns: Mapping[str, str] | None = None) -> pa.Ta
     """Read one file; its name travels in the table's metadata, for messages.
 
     Args:
-        path: A file ending in ``.csv``, ``.tsv``, ``.inter``, ``.item``, ``.user`` or
-            ``.parquet``. Text must be UTF-8; its first line names the columns.
+        path: A file ending in ``.csv``, ``.tsv``, ``.inter``, ``.item``, ``.user``,
+            ``.kg``, ``.link`` or ``.parquet``. Text must be UTF-8; its first line names the
+            columns.
         columns: Canonical name → the column's name in the file, e.g.
             ``{"user_id": "userId"}``. Other columns keep their names.
 
@@ -39,7 +41,7 @@ def read_table(path: Path, *, columns: Mapping[str, str] | None = None) -> pa.Ta
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; check the path")
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in (*SUFFIXES, *GRAPH_SUFFIXES):
         raise DataError(f"{path}: unknown kind of table; use one of {', '.join(SUFFIXES)}")
     try:
         table = _read(path)
@@ -127,7 +129,7 @@ def _header(path: Path, delimiter: str) -> list[str]:
 def _apply_types(table: pa.Table, path: Path) -> pa.Table:
     """Convert the columns of a typed header; leave an untyped table as it is."""
     typed = [":" in name for name in table.column_names]
-    if not any(typed) and path.suffix not in TYPED_SUFFIXES:
+    if not any(typed) and path.suffix not in (*TYPED_SUFFIXES, *GRAPH_SUFFIXES):
         return table
     columns: dict[str, Any] = {}
     for name in table.column_names:

@@ -20,6 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.config import RunConfig
 from common.config_loading import load_config
+from common.item_vectors import check_named
 from common.logs import configure_flower_log
 from common.progress import ProgressListener
 from common.run_folder import RunFolder
@@ -63,6 +64,7 @@ def build_server_app(
         if listener is None:
             configure_flower_log()
         config, resumed = load_config(flat=context.run_config), resumed_run(context.run_config)
+        check_named(config.model)  # no site is asked before
         heard = listener if listener is not None else LogListener()
         path = run_folder or chosen_run_folder(context.run_id, resumed)
 

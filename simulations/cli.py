@@ -129,6 +129,30 @@ def data_partition(
     print(f"{config.data.sites} sites in {out}")
 
 
+@data_app.command(
+    "catalogue",
+    epilog="Example: fedrec data catalogue --out items.parquet --set data.item_graph=genres "
+    "--set model.item_vectors_weight=1",
+)
+def data_catalogue(
+    out: Annotated[Path, typer.Option(help="File to write, ending in .parquet.")],
+    scenario: Annotated[
+        str | None, typer.Argument(help="Scenario whose [data] is used. Default: the defaults.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write the public items.parquet of a federation, with its vectors, and tell their hashes."""
+    from simulations.public_items import write_public_items
+
+    path = find_scenario(scenario) if scenario else None
+    config = load_config(scenario=path, overrides=overrides or [])
+    console = stderr_console()
+    with console.status("writing the catalogue"):
+        told = write_public_items(config.data, out, notify=console.print)
+    for name, value in told.items():
+        print(f"{name}: {value}")
+
+
 def main() -> None:
     """Run the command line and map what goes wrong to one line and an exit code."""
     quiet_third_parties()

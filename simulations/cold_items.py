@@ -100,6 +100,7 @@ def without_items(dataset: Dataset, cold: IntArray, min_interactions: int) -> Da
             tuple(catalogue.item_ids[item] for item in known),
             tuple(catalogue.texts[item] for item in known),
             tuple(catalogue.genres[item] for item in known),
+            None if catalogue.vectors is None else catalogue.vectors.take(known),
         ),
         interactions=Interactions(
             ids,

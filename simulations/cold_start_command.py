@@ -66,10 +66,12 @@ def cold_start(
         )
         from simulations.cold_start.measuring import failures, measure
         from simulations.cold_start.page import result_lines, write_page
+        from simulations.public_items import with_item_hash
 
         own = [f"data.held_out_users={HELD_OUT_USERS}", *_QUIET]
         config = load_config(scenario=find_scenario(scenario), overrides=[*own, *(overrides or [])])
         bench = ColdStartBench.of(config)
+        config = with_item_hash(config, bench.known)
         folder = open_folder(new_run_path(run, scenario), config)
         status.update(f"training in {folder.path}")
         train(bench, config, folder, SilentListener())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
@@ -21,6 +22,7 @@ from common.interactions import Dataset, build_dataset
 from common.table_readers import read_table
 from simulations import debian_packages, debian_sources
 from simulations.held_out_users import participants
+from simulations.item_side import with_item_side
 from simulations.movielens import LICENCE, NAME, SHA256
 from simulations.movielens_sources import Notify, from_local, from_network
 from simulations.public.loading import READERS, load_public
@@ -63,6 +65,12 @@ def load_population(
     Raises:
         DataError: Unknown name, nothing cached and no source, or the data fails its checks.
     """
+    found = _load_by_name(config, cache, notify)
+    catalogue = with_item_side(found.catalogue, config)
+    return found if catalogue is found.catalogue else replace(found, catalogue=catalogue)
+
+
+def _load_by_name(config: DataConfig, cache: Path | None, notify: Notify) -> Dataset:
     if config.dataset == "synthetic":
         return synthetic_dataset(seed=config.seed, min_interactions=config.min_interactions)
     if config.dataset == NAME:

@@ -37,6 +37,7 @@ def with_new_items(
     for own, other in (
         (recommender.whitening.mean, trained.whitening.mean),
         (recommender.whitening.matrix, trained.whitening.matrix),
+        (recommender.whitening.scale, trained.whitening.scale),
         (recommender.score.softening, trained.score.softening),
     ):
         own.copy_(other)

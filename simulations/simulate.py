@@ -25,6 +25,7 @@ from simulations.companions import COMPANIONS_FOLDER
 from simulations.datasets import load_dataset
 from simulations.engines import run_engine
 from simulations.lab import examine, write_run_peft
+from simulations.public_items import with_item_hash
 from simulations.report import build_report
 from simulations.simulated_sites import kept_sites, simulated_sites
 from simulations.time_cut import with_time_cut
@@ -69,7 +70,8 @@ def simulate(
         resume: Whether to go on with the run in `folder`; `config` is its own.
 
     Raises:
-        ConfigError: The split is a time cut without times, and the data are not loaded.
+        ConfigError: The split is a time cut without times, or the model reads item vectors whose
+            hash is not set, and the data are not loaded.
         DataError: The data cannot be used, or lack what `model.context` asks for.
         DeviceError: This machine has no such device as `engine.device` names.
         FederationError: The run could not go on (too few sites are left, say); the report of
@@ -83,7 +85,7 @@ def simulate(
         listener.message(f"loading {config.data.dataset}")
         dataset = load_dataset(config.data, notify=listener.message)
         check_attributes(ContextEncoder.of(config.model), dataset.users.attributes)
-    resolved = with_time_cut(config, dataset)
+    resolved = with_item_hash(with_time_cut(config, dataset), dataset)
     if resolved is not config:
         config = resolved
         folder.write_config(config)

@@ -26,6 +26,7 @@ from common.holdout import train_lengths
 from common.interaction_checks import Events, checked_users, natural_key, usable_events
 from common.interactions import Catalogue, Int64Array, Interactions, Users, build_catalogue
 from common.site_folder import ITEMS_FILE, interaction_table, user_table, write_catalogue
+from simulations.item_side import with_item_side
 from simulations.partition import new_federation
 from simulations.pool_writer import PoolWriter
 from simulations.tables_folder import INTERACTIONS, read_folder_table, source_columns
@@ -66,7 +67,7 @@ def stream_pool(config: DataConfig, folder: Path, *, bucket_rows: int = BUCKET_R
         DataError: as `load_folder` and `write_pool`.
     """
     source = Path(config.dataset).expanduser()
-    catalogue = build_catalogue(read_folder_table(source, "items"))
+    catalogue = with_item_side(build_catalogue(read_folder_table(source, "items")), config)
     with new_federation(folder) as new, tempfile.TemporaryDirectory(dir=new.parent) as scratch:
         by_user = _by_user(source, Path(scratch), bucket_rows)
         kept = _check_buckets(by_user, catalogue, config)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from common.errors import DataError, RequestFault
 from common.interactions import Catalogue, build_catalogue
+from common.item_vectors import COLUMN
 from common.table_readers import read_table
+
+logger = logging.getLogger("fedrec-site")
 
 TITLE_LENGTH = 80
 
@@ -85,6 +91,41 @@ class OfferedItems:
         if place < known or self.new is None:
             return self.catalogue.genres[place]
         return self.new.genres[place - known]
+
+    def new_vectors(self, known: torch.Tensor | None) -> torch.Tensor | None:
+        """``[n, w]`` vectors of the new items; None: they are known by text alone.
+
+        Args:
+            known: ``[V, w]``, those that the model reads of the federation's items.
+
+        Raises:
+            DataError: the new items' are of another width.
+        """
+        if known is None or self.new is None:
+            return None
+        vectors = self.new.vectors
+        if vectors is None:
+            logger.warning(
+                "the new items have no column %s, which the model reads; each is taken for "
+                "average in it",
+                COLUMN,
+            )
+            return None
+        if vectors.width != known.shape[1]:
+            raise DataError(
+                f"the new items' vectors have {vectors.width} numbers, and the federation's "
+                f"{known.shape[1]}; make them like the federation's, or drop their column {COLUMN}"
+            )
+        return torch.tensor(vectors.values).to(known.device)
+
+    def vector(self, place: int) -> torch.Tensor | None:
+        """``[w]``, an item's own vector, or None where none is known."""
+        known = len(self.catalogue)
+        if place < known or self.new is None:
+            part, row = self.catalogue, place
+        else:
+            part, row = self.new, place - known
+        return None if part.vectors is None else torch.tensor(part.vectors.values[row])
 
     def text(self, place: int) -> str:
         """An item's whole text."""

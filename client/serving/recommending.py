@@ -220,8 +220,10 @@ class SiteRecommender:
         item = served.items.index_of(item_id)
         asked = self._asker(served, who).at(_moment(moment))
         is_new = item >= len(served.items.catalogue)
-        text = served.items.text(item)
-        return served.words.read(served.index, text, asked, top, is_new=is_new, is_wanted=is_wanted)
+        text, vector = served.items.text(item), served.items.vector(item)
+        return served.words.read(
+            served.index, text, asked, top, is_new=is_new, is_wanted=is_wanted, vector=vector
+        )
 
     def record(self, event: Event) -> bool:
         """Keeps feedback of a user, by their own id; returns False where it was kept before.

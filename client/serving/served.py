@@ -118,7 +118,9 @@ class WhatToServe:
         items = OfferedItems(data.catalogue, read_new_items(self.new_items))
         student = None if items.new is None else self._student(export)
         texts = _texts_of_new(recommender, items, student)
-        whitened = None if texts is None else recommender.whitening(texts)
+        whitened = None
+        if texts is not None:
+            whitened = recommender.whitening(texts, items.new_vectors(recommender.beside))
         blend = self._blend(name)
         words = _words(items) if blend.tfidf else None
         return Served(

@@ -86,6 +86,7 @@ class WordReader:
         *,
         is_new: bool,
         is_wanted: Callable[[], bool] = lambda: True,
+        vector: torch.Tensor | None = None,
     ) -> Words:
         """The words of largest effect; none where the text has a single word.
 
@@ -96,6 +97,7 @@ class WordReader:
             top: most words.
             is_new: whether the item came after the run, and so is scored by the rule for those.
             is_wanted: whether somebody still waits for the answer; asked between texts.
+            vector: of the item beside its text, if it has one.
 
         Raises:
             RequestFault: another text is being read, or nobody waits any more.
@@ -115,7 +117,8 @@ class WordReader:
             self._busy.release()
         (query,) = index.queries(asked)
         rule = self._rule if is_new else NewItemRule()
-        scores = _scores(index, self._whitening(vectors), query, rule).tolist()
+        beside = None if vector is None else vector.expand(len(texts), -1)
+        scores = _scores(index, self._whitening(vectors, beside), query, rule).tolist()
         found = [
             WordReason(place.group(), scores[0] - score)
             for place, score in zip(places, scores[1:], strict=True)

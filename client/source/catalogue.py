@@ -39,7 +39,8 @@ def read_catalogue(source: Source, place: ItemsTable, folder: Path) -> Catalogue
         items = sorted(_own_items(source, place), key=lambda item: natural_key(item[0]))
         if not items:
             raise DataError("items: no row is left; correct its table, query or filters")
-        catalogue = Catalogue(*(tuple(column) for column in zip(*items, strict=True)))
+        ids, texts, genres = zip(*items, strict=True)
+        catalogue = Catalogue(ids, texts, genres)
     if place.catalogue_sha256 not in ("", catalogue.sha256):
         raise DataError(
             f"items: the catalogue of {len(catalogue)} items has SHA-256 {catalogue.sha256}, and "

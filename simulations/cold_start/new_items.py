@@ -78,7 +78,12 @@ class NewItemBench:
     def of(cls, bench: ColdStartBench, recommender: Recommender, stage: Stage) -> NewItemBench:
         """The run loaded in `recommender`, with the cold items of `stage` as its new items."""
         new = bench.cold_of(stage)
-        vectors = new_item_vectors(recommender, [bench.whole.catalogue.texts[i] for i in new])
+        catalogue = bench.whole.catalogue
+        beside = None
+        if recommender.beside is not None and catalogue.vectors is not None:
+            beside = torch.tensor(catalogue.vectors.values[new]).to(recommender.device)
+        texts = [catalogue.texts[i] for i in new]
+        vectors = new_item_vectors(recommender, texts, beside=beside)
         known = np.setdiff1d(np.arange(len(bench.whole.catalogue)), bench.cold.all)
         place = np.full(len(bench.whole.catalogue), -1, dtype=np.int64)
         place[np.concatenate([known, new])] = np.arange(len(known) + len(new))

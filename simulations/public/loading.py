@@ -1,4 +1,7 @@
-"""`news`, `products`, `ads` and `music` as data sets: from a real folder, or a generated sample."""
+"""`news`, `products`, `ads`, `music` and `pictures` as data sets.
+
+From a real folder, or a generated sample.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from simulations.movielens_sources import Notify
 from simulations.public.ads import read_ads
 from simulations.public.music import read_music
 from simulations.public.news import read_news
+from simulations.public.pictures import read_pictures
 from simulations.public.products import read_products
 from simulations.public.samples import SAMPLES
 from simulations.public.tables import Impression, PublicData
@@ -23,6 +27,7 @@ READERS: Mapping[str, Callable[[Path], PublicData]] = {
     "products": read_products,
     "ads": read_ads,
     "music": read_music,
+    "pictures": read_pictures,
 }
 """What reads a folder in the real format, by the name of the data set."""
 
@@ -31,6 +36,7 @@ SOURCES: Mapping[str, str] = {
     "products": "Amazon reviews (McAuley lab), for research",
     "ads": "Alimama's Ad Display/Click Data (Tianchi), for research",
     "music": "Last.fm 1K (O. Celma 2010), for research, no commercial use",
+    "pictures": "of whoever made the files",
 }
 SAMPLE_LICENCE = "Made up by fedrec; no licence applies."
 

@@ -1,4 +1,4 @@
-"""Generated samples in the real file formats of `news`, `products`, `ads` and `music`.
+"""Generated samples in the real file formats of `news`, `products`, `ads`, `music`, `pictures`.
 
 The files pass through the same readers as the real ones. Everything in them is made up, from a
 seed: same seed, same bytes.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulations.public import ads, music, news
+from simulations.public import ads, music, news, pictures
 from simulations.public.planted import TOPICS, USERS, World, made_world, moments, taken
 
 SHOWN_AT_ONCE = 9
@@ -127,11 +127,31 @@ def write_music_sample(folder: Path, seed: int) -> None:
     _write(folder / music.PROFILES, people)
 
 
+def write_pictures_sample(folder: Path, seed: int) -> None:
+    """Write the three files; titles tell nothing, and the vectors lean towards the topics."""
+    rng = np.random.default_rng([seed, 6])
+    world = made_world(rng)
+    centres = rng.normal(size=(len(TOPICS), 16))
+    vectors = centres[world.topic] + rng.normal(size=(len(world.topic), 16))
+    listed = ["item_id\ttext"]
+    listed += [f"p{item}\tUntitled no. {item + 1}" for item in range(len(world.topic))]
+    rows = ["user_id\titem_id\ttimestamp"]
+    for user in range(USERS):
+        items = taken(world, user, rng, int(rng.integers(6, 14)))
+        for item, moment in zip(items, moments(rng, len(items)), strict=True):
+            rows.append(f"u{user}\tp{item}\t{moment}")
+    _write(folder / pictures.ITEMS, listed)
+    _write(folder / pictures.INTERACTIONS, rows)
+    ids = np.array([f"p{item}" for item in range(len(world.topic))])
+    np.savez(folder / pictures.VECTORS, item_id=ids, vectors=vectors.astype(np.float32))
+
+
 SAMPLES: Mapping[str, Callable[[Path, int], None]] = {
     "news": write_news_sample,
     "products": write_products_sample,
     "ads": write_ads_sample,
     "music": write_music_sample,
+    "pictures": write_pictures_sample,
 }
 """What writes a sample into a folder, by the name of the data set."""
 

@@ -44,7 +44,7 @@ def test_clicks_with_context_run_on_the_sample(
     assert model["log_loss"] < metrics["impressions"]["base_log_loss"]
 
 
-@pytest.mark.parametrize("name", ["music", "products"])
+@pytest.mark.parametrize("name", ["music", "products", "pictures"])
 def test_lists_beat_popularity_on_the_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
