@@ -39,6 +39,11 @@ class DataConfig(Section):
     test_from: int = Field(
         0, ge=0, description="time_cut: unix seconds; 0 in a simulation: after 90% of the data"
     )
+    shown_negatives: bool = Field(
+        False,
+        description="items shown beside a click and not clicked are among the unit's negatives; "
+        "news and ads, or sites with shown.parquet",
+    )
     min_interactions: int = Field(3, ge=3, description="users with fewer are counted and left out")
     seed: int = Field(0, ge=0, description="seeds tie-breaks and the partition, never noise")
     held_out_users: float = Field(
@@ -159,6 +164,9 @@ class PrivacyConfig(Section):
         200,
         ge=0,
         description="K, drawn inside the unit; 0: all items, in mode none and for small catalogues",
+    )
+    shown_per_unit: int = Field(
+        20, ge=1, description="data.shown_negatives: at most so many of the K are shown items"
     )
     popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
     cooccurrence_noise_multiplier: float = Field(

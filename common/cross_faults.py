@@ -74,6 +74,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"got {federation.min_sites}; lower federation.min_sites",
         )
     yield from _data_faults(config)
+    yield from _shown_faults(config)
     yield from _companion_faults(config)
     yield from _audit_faults(config)
     if federation.min_sites > config.data.sites:
@@ -146,6 +147,28 @@ def _data_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"data.test_from must be after data.validation_from in split time_cut, got {then} and "
             f"{first}; set both in that order, or both to 0 in a simulation, which finds them",
         )
+
+
+def _shown_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Shown items are negatives of a user's own; what cannot use them refuses them."""
+    key = "data.shown_negatives"
+    if not config.data.shown_negatives:
+        return
+    objective = config.model.objective
+    faults: list[tuple[str, bool, str]] = [
+        ("model.objective", objective == "rating", "an objective with negatives, set ranking"),
+        ("privacy.unit", config.privacy.unit != "user", "whole users as units, set user"),
+        ("privacy.negatives_per_unit", config.has_full_softmax, "negatives to be among, set 60"),
+        ("evaluation.personal_steps", config.evaluation.personal_steps > 0, "no such row, set 0"),
+        ("evaluation.audit_canaries", config.evaluation.audit_canaries > 0, "no canaries, set 0"),
+    ]
+    for other, is_wrong, remedy in faults:
+        if is_wrong:
+            section, name = other.split(".")
+            got = getattr(getattr(config, section), name)
+            yield CrossFault(
+                (key, other), f"{key} needs {remedy}: got {other}={got}; or set {key}=false"
+            )
 
 
 def _companion_faults(config: RunConfig) -> Iterator[CrossFault]:
