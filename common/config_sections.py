@@ -99,7 +99,14 @@ class ModelConfig(Section):
         512, ge=0, le=16384, description="hidden width of the towers' MLPs; 0: linear"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
-    objective: Literal["ranking", "click", "rating"] = "ranking"
+    objective: Literal["ranking", "click", "rating", "click_rating"] = Field(
+        "ranking", description="click_rating: two outputs over the same towers, trained jointly"
+    )
+    rating_weight: float = Field(
+        1.0, gt=0, le=100, description="click_rating: of the squared error beside the click loss"
+    )
+    rating_low: float = Field(1.0, description="click_rating: least rating of the scale")
+    rating_high: float = Field(5.0, description="click_rating: greatest rating of the scale")
     context: str = Field(
         "",
         description="what the user's side reads beside the history, a comma list of user "

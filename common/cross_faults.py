@@ -43,6 +43,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
         )
     yield from _model_faults(config)
     yield from _context_faults(config)
+    yield from _rating_faults(config)
     yield from _softmax_faults(config)
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
@@ -98,6 +99,31 @@ def _model_faults(config: RunConfig) -> Iterator[CrossFault]:
             ("model.item_to_item", "model.popularity_prior"),
             "model.item_to_item needs the released popularity, got model.popularity_prior=false; "
             "set model.popularity_prior=true, or model.item_to_item=false",
+        )
+
+
+def _rating_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """A rating beside the clicks has a scale and the features of the bilinear head, trained."""
+    model, objective = config.model, "model.objective"
+    if model.rating_low >= model.rating_high:
+        yield CrossFault(
+            ("model.rating_low", "model.rating_high"),
+            f"model.rating_high must be above model.rating_low={model.rating_low:g}, got "
+            f"{model.rating_high:g}; set the scale of the ratings",
+        )
+    if model.objective != "click_rating":
+        return
+    if model.head != "bilinear":
+        yield CrossFault(
+            (objective, "model.head"),
+            f"model.objective=click_rating needs model.head=bilinear, got {model.head}; set it so, "
+            "or model.objective=click or rating",
+        )
+    if model.item_side == "lora":
+        yield CrossFault(
+            (objective, "model.item_side"),
+            "model.objective=click_rating needs trained outputs, got model.item_side=lora; set "
+            "model.item_side=both or head",
         )
 
 
