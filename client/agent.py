@@ -88,6 +88,7 @@ class SiteAgent:
             max_history=config.model.max_history,
             unit=config.privacy.unit,
             encoder=ContextEncoder.of(config.model),
+            shown=data.shown_for(config),
         )
         self._pairs = Cooccurrence(config, self.units, self.splits)
         self._training = SiteTraining(data, config, self.units, self._source, trainer)

@@ -85,6 +85,7 @@ def drawn(
         negatives=config.privacy.negatives_per_unit,
         lora_rows=_lora_rows(recommender, config) if with_lora else 0,
         source=source,
+        shown=config.privacy.shown_per_unit if config.data.shown_negatives else 0,
     )
 
 

@@ -12,14 +12,17 @@ import pyarrow as pa
 from client.source.settings_file import SOURCE_FILE, read_name
 from common.atomic_files import file_errors
 from common.check_report import CheckReport
+from common.config import RunConfig
 from common.errors import DataError, PolicyRefusal
 from common.holdout import TimeCut, UserSplit, hold_out
 from common.interactions import Catalogue, Interactions, Users, build_catalogue, build_dataset
 from common.pooled_sites import pool_of
+from common.shown_items import Shown, shown_items
 from common.site_folder import (
     INTERACTIONS_FILE,
     ITEMS_FILE,
     MANIFEST_FILE,
+    SHOWN_FILE,
     USERS_FILE,
     SiteManifest,
     read_manifest,
@@ -42,6 +45,7 @@ class SiteData:
         report: What the checks left out; private.
         declared_examples: Number of training examples that the site declares, if it does.
         population: What the site's ledger is bound to where its users come and go.
+        shown: What users were shown and did not click; private. None: the site does not say.
     """
 
     site: str
@@ -53,11 +57,28 @@ class SiteData:
     report: CheckReport
     declared_examples: int | None = None
     population: str | None = None
+    shown: Shown | None = None
 
     @property
     def ledger_subject(self) -> Sequence[str]:
         """Whom the ledger is bound to: the population, or else the very users that there are."""
         return self.users.user_ids if self.population is None else (self.population,)
+
+    def shown_for(self, config: RunConfig) -> Shown | None:
+        """What was shown and not clicked, where it is to train.
+
+        Raises:
+            DataError: It is to train, and the site does not say what was shown.
+        """
+        if not config.data.shown_negatives:
+            return None
+        if self.shown is None:
+            raise DataError(
+                f"data.shown_negatives=true, and site {self.site} has no {SHOWN_FILE}; put it "
+                "beside its interactions (user_id, item_id, timestamp), or set "
+                "data.shown_negatives=false"
+            )
+        return self.shown
 
     def declared(self, unit: PrivacyUnit) -> int:
         """The public number of units of this sort, which sums are divided by.
@@ -124,6 +145,7 @@ def load_site(folder: Path) -> SiteData:
         report=dataset.report,
         declared_examples=manifest.declared_examples,
         population=manifest.population,
+        shown=_shown(folder, manifest, catalogue),
     )
 
 
@@ -171,6 +193,11 @@ def _read_tables(folder: Path) -> tuple[SiteManifest, pa.Table, pa.Table | None]
     interactions = read_table(tables / INTERACTIONS_FILE)
     users_file = tables / USERS_FILE
     return manifest, interactions, read_table(users_file) if users_file.exists() else None
+
+
+def _shown(folder: Path, manifest: SiteManifest, catalogue: Catalogue) -> Shown | None:
+    path = folder / manifest.tables / SHOWN_FILE
+    return shown_items(read_table(path), catalogue, str(path)) if path.is_file() else None
 
 
 def _load_catalogue(folder: Path, manifest: SiteManifest) -> Catalogue:

@@ -128,7 +128,7 @@ class BilinearHead(nn.Module):
             ``[B, m, N]``.
         """
         item = self.features(candidates)  # [B|1, N, p + k]
-        past = self._past(self.features(history), weights)  # [B, m, blocks · (p + k)]
+        past = self.past(self.features(history), weights)  # [B, m, blocks · (p + k)]
         scores: torch.Tensor = torch.matmul(self.mix(past), item.transpose(1, 2))
         if self.two_sided:  # `mix` is W alone; the other half of W + Wᵀ is its use on items
             scores = scores + torch.matmul(past, self.mix(item).transpose(1, 2))
@@ -153,7 +153,7 @@ class BilinearHead(nn.Module):
             weights: As in `forward`.
             context: As in `forward`.
         """
-        past = self._past(shown, weights)
+        past = self.past(shown, weights)
         wanted: torch.Tensor = self.mix(past)
         if self.two_sided:
             wanted = wanted + past @ self.mix.weight  # Wᵀ, for the items' half of W + Wᵀ
@@ -168,7 +168,7 @@ class BilinearHead(nn.Module):
     def _lengthened(self, context: torch.Tensor) -> torch.Tensor:
         return context * (_CONTEXT_LENGTH * math.sqrt(self.dim))
 
-    def _past(self, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def past(self, features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """``[B, m, blocks · (p + k)]``: a mean per half-life, or one mean's direction."""
         if not self.symmetric:
             return torch.einsum("bmlh,bhe->bmle", weights, features).flatten(2)

@@ -57,6 +57,11 @@ class DataConfig(Section):
     test_from: int = Field(
         0, ge=0, description="time_cut: unix seconds; 0 in a simulation: after 90% of the data"
     )
+    shown_negatives: bool = Field(
+        False,
+        description="items shown beside a click and not clicked are among the unit's negatives; "
+        "news and ads, or sites with shown.parquet",
+    )
     min_interactions: int = Field(3, ge=3, description="users with fewer are counted and left out")
     seed: int = Field(0, ge=0, description="seeds tie-breaks and the partition, never noise")
     held_out_users: float = Field(
@@ -112,7 +117,14 @@ class ModelConfig(Section):
         512, ge=0, le=16384, description="hidden width of the towers' MLPs; 0: linear"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="must be 0 under privacy")
-    objective: Literal["ranking", "click", "rating"] = "ranking"
+    objective: Literal["ranking", "click", "rating", "click_rating"] = Field(
+        "ranking", description="click_rating: two outputs over the same towers, trained jointly"
+    )
+    rating_weight: float = Field(
+        1.0, gt=0, le=100, description="click_rating: of the squared error beside the click loss"
+    )
+    rating_low: float = Field(1.0, description="click_rating: least rating of the scale")
+    rating_high: float = Field(5.0, description="click_rating: greatest rating of the scale")
     context: str = Field(
         "",
         description="what the user's side reads beside the history, a comma list of user "
@@ -185,6 +197,9 @@ class PrivacyConfig(Section):
         200,
         ge=0,
         description="K, drawn inside the unit; 0: all items, in mode none and for small catalogues",
+    )
+    shown_per_unit: int = Field(
+        20, ge=1, description="data.shown_negatives: at most so many of the K are shown items"
     )
     popularity_noise_multiplier: float = Field(1.4, gt=0, description="σ of the popularity release")
     cooccurrence_noise_multiplier: float = Field(

@@ -44,6 +44,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
     yield from _model_faults(config)
     yield from _context_faults(config)
     yield from _item_side_faults(config)
+    yield from _rating_faults(config)
     yield from _softmax_faults(config)
     if not config.is_private and config.evaluation.metrics == "private":
         yield CrossFault(
@@ -75,6 +76,7 @@ def cross_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"got {federation.min_sites}; lower federation.min_sites",
         )
     yield from _data_faults(config)
+    yield from _shown_faults(config)
     yield from _companion_faults(config)
     yield from _audit_faults(config)
     if federation.min_sites > config.data.sites:
@@ -111,6 +113,31 @@ def _item_side_faults(config: RunConfig) -> Iterator[CrossFault]:
             (named, "data.item_graph_as", key),
             f"{named} gives vectors that {key}=0 does not read; set {key}=1, or leave {named} "
             "empty",
+        )
+
+
+def _rating_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """A rating beside the clicks has a scale and the features of the bilinear head, trained."""
+    model, objective = config.model, "model.objective"
+    if model.rating_low >= model.rating_high:
+        yield CrossFault(
+            ("model.rating_low", "model.rating_high"),
+            f"model.rating_high must be above model.rating_low={model.rating_low:g}, got "
+            f"{model.rating_high:g}; set the scale of the ratings",
+        )
+    if model.objective != "click_rating":
+        return
+    if model.head != "bilinear":
+        yield CrossFault(
+            (objective, "model.head"),
+            f"model.objective=click_rating needs model.head=bilinear, got {model.head}; set it so, "
+            "or model.objective=click or rating",
+        )
+    if model.item_side == "lora":
+        yield CrossFault(
+            (objective, "model.item_side"),
+            "model.objective=click_rating needs trained outputs, got model.item_side=lora; set "
+            "model.item_side=both or head",
         )
 
 
@@ -160,6 +187,28 @@ def _data_faults(config: RunConfig) -> Iterator[CrossFault]:
             f"data.test_from must be after data.validation_from in split time_cut, got {then} and "
             f"{first}; set both in that order, or both to 0 in a simulation, which finds them",
         )
+
+
+def _shown_faults(config: RunConfig) -> Iterator[CrossFault]:
+    """Shown items are negatives of a user's own; what cannot use them refuses them."""
+    key = "data.shown_negatives"
+    if not config.data.shown_negatives:
+        return
+    objective = config.model.objective
+    faults: list[tuple[str, bool, str]] = [
+        ("model.objective", objective == "rating", "an objective with negatives, set ranking"),
+        ("privacy.unit", config.privacy.unit != "user", "whole users as units, set user"),
+        ("privacy.negatives_per_unit", config.has_full_softmax, "negatives to be among, set 60"),
+        ("evaluation.personal_steps", config.evaluation.personal_steps > 0, "no such row, set 0"),
+        ("evaluation.audit_canaries", config.evaluation.audit_canaries > 0, "no canaries, set 0"),
+    ]
+    for other, is_wrong, remedy in faults:
+        if is_wrong:
+            section, name = other.split(".")
+            got = getattr(getattr(config, section), name)
+            yield CrossFault(
+                (key, other), f"{key} needs {remedy}: got {other}={got}; or set {key}=false"
+            )
 
 
 def _companion_faults(config: RunConfig) -> Iterator[CrossFault]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+from torch import nn
 from transformers import AutoConfig
 
 from common.adapters import Adapter, adapter_of, shapes
@@ -13,6 +14,7 @@ from common.config import ModelConfig, RunConfig
 from common.errors import WeightsError
 from common.frozen_prefix import frozen_layers
 from common.item_tower import LORA_TARGETS, orthonormal_factors
+from common.rating_output import build_rating_output
 from common.score_terms import ScoreTerms
 from common.user_tower import build_head
 
@@ -35,7 +37,11 @@ def initial_adapter(config: RunConfig) -> Adapter:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.federation.seed)
             head = build_head(width, model)
-        for prefix, module in (("head", head), ("score", ScoreTerms(model, torch.ones(width)))):
+        parts: dict[str, nn.Module] = {"head": head, "score": ScoreTerms(model, torch.ones(width))}
+        rating = build_rating_output(head, model)
+        if rating is not None:
+            parts["rating"] = rating
+        for prefix, module in parts.items():
             adapter.update({f"{prefix}.{n}": a for n, a in adapter_of(module).items()})
     return dict(sorted(adapter.items()))
 

@@ -39,4 +39,9 @@ def rating(
     return (targets - ratings).square()
 
 
-OBJECTIVES: dict[str, Objective] = {"ranking": ranking, "click": click, "rating": rating}
+OBJECTIVES: dict[str, Objective] = {
+    "ranking": ranking,
+    "click": click,
+    "rating": rating,
+    "click_rating": click,  # beside it, the recommender adds the error of its rating
+}

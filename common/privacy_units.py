@@ -21,6 +21,7 @@ import torch
 
 from common.context import NO_CONTEXT, ContextEncoder, UnitContext
 from common.holdout import UserSplit
+from common.shown_items import Shown, trained_shown
 from common.unit_batch import UnitBatch as UnitBatch
 from common.unit_texts import PrivacyUnit
 
@@ -52,6 +53,8 @@ class Unit:
         first_target: Place of the first item that may be a target: 0 for a user, that of
             the last item for an example; what stands before it is history only.
         context: Context features of each item, should it be a target; None: there are none.
+        shown: ``[s]`` int64, distinct items shown beside its clicks and not clicked, none of
+            them in `positives`; None: they do not train.
     """
 
     user_id: str
@@ -60,6 +63,7 @@ class Unit:
     positives: IntArray
     first_target: int = 0
     context: UnitContext | None = None
+    shown: IntArray | None = None
 
     @property
     def counted(self) -> IntArray:
@@ -92,6 +96,7 @@ def make_units(
     max_history: int,
     unit: PrivacyUnit = "user",
     encoder: ContextEncoder = NO_CONTEXT,
+    shown: Shown | None = None,
 ) -> list[Unit]:
     """Turns each user's training part into units (users without training items: none).
 
@@ -102,6 +107,7 @@ def make_units(
             interaction, with the items up to and including it; nothing in it depends on
             what came later.
         encoder: Encodes the context that goes with each item; by default there is none.
+        shown: What users were shown and did not click, for units ``user`` alone.
 
     Raises:
         DataError: The context needs attributes of users, and the splits carry none.
@@ -122,6 +128,7 @@ def make_units(
                 split.train.ratings[recent],
                 np.unique(items),
                 context=context.shown(recent) if context else None,
+                shown=None if shown is None else trained_shown(split, shown),
             )
         )
     return units
@@ -155,6 +162,17 @@ def draw_negatives(unit: Unit, catalogue_size: int, count: int, source: DrawSour
     return draws + np.searchsorted(gaps, draws, side="right")
 
 
+def _unit_negatives(
+    unit: Unit, catalogue_size: int, count: int, most_shown: int, source: DrawSource
+) -> IntArray:
+    """`count` negatives in random order: at most `most_shown` shown items, the rest drawn."""
+    if unit.shown is None or len(unit.shown) == 0 or most_shown == 0:
+        return draw_negatives(unit, catalogue_size, count, source)
+    shown = unit.shown[source.permutation(len(unit.shown))[: min(most_shown, count)]]
+    drawn = draw_negatives(unit, catalogue_size, count - len(shown), source)
+    return np.concatenate([shown, drawn])[source.permutation(count)]
+
+
 def draw_contribution(
     unit: Unit,
     *,
@@ -163,6 +181,7 @@ def draw_contribution(
     negatives: int,
     lora_rows: int,
     source: DrawSource,
+    shown: int = 0,
 ) -> Contribution:
     """Draws a bounded contribution of `unit`.
 
@@ -174,10 +193,11 @@ def draw_contribution(
         lora_rows: How many candidate rows carry LoRA's gradient: half targets, half
             negatives, rescaled so that the gradient stays unbiased.
         source: The site's random source.
+        shown: At most so many of the K negatives are of `unit.shown`.
     """
     n = len(unit.items) - unit.first_target
     positions = unit.first_target + np.sort(source.permutation(n)[: min(targets, n)])
-    drawn = draw_negatives(unit, catalogue_size, negatives, source)
+    drawn = _unit_negatives(unit, catalogue_size, negatives, shown, source)
     m = len(positions)
     live_targets = min(m, (lora_rows + 1) // 2)
     live_negatives = min(negatives, lora_rows - live_targets)

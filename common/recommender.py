@@ -9,6 +9,7 @@ prior and the component are public.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +17,16 @@ import torch
 from torch import nn
 from transformers import BertModel
 
-from common.bilinear_head import ItemRows
+from common.bilinear_head import BilinearHead, ItemRows
 from common.config import ModelConfig
 from common.context import ContextEncoder
+from common.errors import DataError
 from common.frozen_prefix import FrozenPrefix
 from common.item_to_item import ItemToItem
 from common.item_tower import ItemTower
 from common.lag_profiles import HALF_LIVES, lag_weights
 from common.objectives import OBJECTIVES
+from common.rating_output import build_rating_output, target_rows
 from common.score_terms import ScoreTerms
 from common.scored_histories import ScoredHistories
 from common.unit_batch import UnitBatch
@@ -31,6 +34,14 @@ from common.user_tower import build_head
 from common.whitening import Whitening, fit_whitening
 
 _SCORE_BATCH = 32
+
+
+class _Sides(NamedTuple):
+    """What the outputs read: the history's rows, its lag weights, the candidates' rows."""
+
+    history: ItemRows
+    weights: torch.Tensor
+    offered: ItemRows
 
 
 class Recommender(nn.Module):
@@ -70,6 +81,7 @@ class Recommender(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.head = build_head(width, config)
+        self.rating = build_rating_output(self.head, config)
         self.score = ScoreTerms(config, self.whitening.softening)
         self.register_buffer("half_lives", torch.tensor(HALF_LIVES), persistent=False)
         if config.item_side == "lora":
@@ -152,9 +164,17 @@ class Recommender(nn.Module):
         """
         live = self._live_rows(batch)
         batch = batch.to(self.device)
-        scores = self._scores(batch, live)  # [B, m, N]
+        sides = self._sides(batch, live)
+        scores = self._scores(batch, sides)  # [B, m, N]
         targets = scores.gather(2, batch.target_columns[..., None]).squeeze(-1)
         losses = self._objective(targets, scores, batch.others_allowed, batch.ratings)
+        if self.rating is not None and isinstance(self.head, BilinearHead):
+            past = self.head.past(self.head.features(sides.history), sides.weights)
+            items = target_rows(sides.offered, batch.target_columns, self.head)
+            predicted = self.rating(self.head, past, items, targets)
+            losses = losses + self.config.rating_weight * self.rating.errors(
+                predicted, batch.ratings
+            )
         mask = batch.target_mask.to(losses.dtype)
         return (losses * mask).sum(1) / mask.sum(1).clamp(min=1)
 
@@ -182,14 +202,19 @@ class Recommender(nn.Module):
         vectors: torch.Tensor = self.whitening(self.item_tower(flat), beside)
         return vectors.view(*items.shape, -1)
 
-    def _scores(self, batch: UnitBatch, live: torch.Tensor | None) -> torch.Tensor:
+    def _sides(self, batch: UnitBatch, live: torch.Tensor | None) -> _Sides:
         candidates, history = self._vectors(batch, live)
         weights = lag_weights(batch.history_mask, batch.positions, self.half_lives)
+        return _Sides(
+            ItemRows(history, batch.history), weights, ItemRows(candidates, batch.candidates)
+        )
+
+    def _scores(self, batch: UnitBatch, sides: _Sides) -> torch.Tensor:
+        history, weights, offered = sides
         prior = self.item_prior[batch.candidates]
-        shown, offered = ItemRows(history, batch.history), ItemRows(candidates, batch.candidates)
         context = batch.context_of(self._encoder.width)
-        scores: torch.Tensor = self.head(shown, weights, offered, context)
-        terms: torch.Tensor = self.score(history, weights, candidates, prior)
+        scores: torch.Tensor = self.head(history, weights, offered, context)
+        terms: torch.Tensor = self.score(history.vectors, weights, offered.vectors, prior)
         return scores + terms
 
     def _vectors(
@@ -238,20 +263,54 @@ class Recommender(nn.Module):
         self.train(was_training)
         return torch.cat(rows)
 
+    @torch.no_grad()
+    def predicted_ratings(
+        self, histories: Sequence[npt.NDArray[np.int64]]
+    ) -> npt.NDArray[np.float32]:
+        """Ratings of the whole catalogue for each history, within the scale: ``[U, V]``.
+
+        The click score in them is the model's own, without the item-to-item component.
+
+        Raises:
+            DataError: The objective is not `click_rating`, so that there is no such output.
+        """
+        if self.rating is None or not isinstance(self.head, BilinearHead):
+            raise DataError(
+                f"model.objective={self.config.objective} has no output of ratings beside clicks; "
+                "train with model.objective=click_rating"
+            )
+        rows = [np.zeros((0, len(self.item_prior)), dtype=np.float32)]
+        catalogue = torch.arange(len(self.item_prior), device=self.device)[None]
+        items = self.head.features(ItemRows(self.table()[None], catalogue))
+        for start in range(0, len(histories), _SCORE_BATCH):
+            asked = self._asked(histories[start : start + _SCORE_BATCH])
+            weights = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
+            shown = ItemRows(self.table()[asked.items], asked.items)
+            past = self.head.past(self.head.features(shown), weights)
+            scores = self._own_scores(asked, weights)
+            rows.append(self.rating(self.head, past, items, scores).float().cpu().numpy())
+        return np.concatenate(rows)
+
+    def _asked(self, histories: Sequence[npt.NDArray[np.int64]]) -> ScoredHistories:
+        return ScoredHistories.of(histories, self.config.max_history, self._encoder, self.device)
+
     def _score_batch(self, histories: Sequence[npt.NDArray[np.int64]]) -> torch.Tensor:
-        asked = ScoredHistories.of(histories, self.config.max_history, self._encoder, self.device)
+        asked = self._asked(histories)
+        weights = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
+        total = self._own_scores(asked, weights).float()
+        if self._item_to_item is not None:
+            total += torch.from_numpy(self._item_to_item.scores(histories)).to(self.device)
+        return total
+
+    def _own_scores(self, asked: ScoredHistories, weights: torch.Tensor) -> torch.Tensor:
         table = self.table()
         history = table[asked.items]
-        weights = lag_weights(asked.mask, asked.ends[:, None], self.half_lives)
         candidates, prior = table[None], self.item_prior[None]
         catalogue = ItemRows(candidates, torch.arange(len(table), device=self.device)[None])
         shown = ItemRows(history, asked.items)
         scores: torch.Tensor = self.head(shown, weights, catalogue, asked.context)
         terms: torch.Tensor = self.score(history, weights, candidates, prior)
-        total = (scores + terms)[:, 0].float()
-        if self._item_to_item is not None:
-            total += torch.from_numpy(self._item_to_item.scores(histories)).to(self.device)
-        return total
+        return (scores + terms)[:, 0]
 
 
 def _rescaled(live: torch.Tensor, still: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

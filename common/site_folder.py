@@ -9,6 +9,7 @@
             site.json         the manifest, `SiteManifest`
             interactions.parquet
             users.parquet
+            shown.parquet     optional: what was shown and not clicked (`common.shown_items`)
 
 A site that is fed from a source of its own (`client.source`) has its tables in ``data/NNNNNN``
 instead, which its manifest names. A manifest names its catalogue relative to its folder;
@@ -38,6 +39,7 @@ MANIFEST_FILE = "site.json"
 ITEMS_FILE = "items.parquet"
 INTERACTIONS_FILE = "interactions.parquet"
 USERS_FILE = "users.parquet"
+SHOWN_FILE = "shown.parquet"
 
 
 class Manifest(BaseModel):

@@ -13,16 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from common.config import DataConfig
 from common.errors import DataError
 from common.holdout import train_lengths
 from common.interactions import Dataset, Int64Array
 from common.pooled_sites import POOL_FILES
+from common.shown_items import shown_table
 from common.site_folder import (
     INTERACTIONS_FILE,
     ITEMS_FILE,
     MANIFEST_FILE,
+    SHOWN_FILE,
     SITES_FILE,
     USERS_FILE,
     SiteManifest,
@@ -36,9 +39,10 @@ from common.site_folder import (
     write_users,
 )
 from simulations.pool_writer import PoolWriter
+from simulations.public.shown import shown_of
 from simulations.user_partition import partition_users as partition_users
 
-SITE_FILES = {INTERACTIONS_FILE, ITEMS_FILE, MANIFEST_FILE, USERS_FILE}
+SITE_FILES = {INTERACTIONS_FILE, ITEMS_FILE, MANIFEST_FILE, SHOWN_FILE, USERS_FILE}
 FEDERATION_FILES = {SITES_FILE, *POOL_FILES}
 SITES_AT_ONCE = 4096
 
@@ -143,6 +147,7 @@ def _write_all(
     write_catalogue(new / ITEMS_FILE, dataset.catalogue)
     examples = _trained(dataset, config)
     by_site, counts = _rows_by_site(dataset, parts)
+    shown = shown_of(config, dataset)
     rows_of_sites = np.split(by_site, np.cumsum(counts)[:-1])
     for site, part, rows in zip(sites, parts, rows_of_sites, strict=True):
         (new / site).mkdir()
@@ -150,6 +155,9 @@ def _write_all(
             new / site / INTERACTIONS_FILE, dataset.interactions, dataset.catalogue, rows
         )
         write_users(new / site / USERS_FILE, dataset.users, part)
+        if shown is not None:
+            ids = [dataset.users.user_ids[user] for user in part]
+            pq.write_table(shown_table(shown, dataset.catalogue, ids), new / site / SHOWN_FILE)
         manifest = SiteManifest(
             site=site,
             declared_units=len(part),

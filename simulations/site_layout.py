@@ -9,6 +9,7 @@ from common.interactions import Dataset
 from simulations.datasets import load_dataset
 from simulations.movielens_sources import Notify
 from simulations.partition import write_pool, write_site_folders
+from simulations.public.shown import refuse_shown_in_pool
 from simulations.streamed_partition import can_be_streamed, stream_pool
 
 POOLED_ABOVE = 1000
@@ -39,6 +40,8 @@ def write_sites(
         DataError: the data cannot be had or partitioned, or the folder cannot be written.
     """
     pooled = config.sites > POOLED_ABOVE if pooled is None else pooled
+    if pooled:
+        refuse_shown_in_pool(config)
     everybody = config.held_out_users == 0
     if dataset is None and pooled and everybody and can_be_streamed(config.dataset):
         stream_pool(config, folder)

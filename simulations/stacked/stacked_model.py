@@ -43,6 +43,8 @@ def stacked_recommender(
         parts["item_tower"] = PackedItemTower(recommender.item_tower, stack, tokens_per_pass)
     parts["head"] = surgeon.replaced(recommender.head, "head")
     parts["score"] = surgeon.replaced(recommender.score, "score")
+    if recommender.rating is not None:
+        parts["rating"] = surgeon.replaced(recommender.rating, "rating")
     return stacked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from client.private_step import PrivateStep
 from common.adapters import adapter_of, trainable_parameters
 from common.build_recommender import build_recommender
 from common.config import FederationConfig, ModelConfig, PrivacyConfig, RunConfig
+from common.errors import DataError
 from common.holdout import hold_out
 from common.privacy_units import Contribution, Unit, collate, draw_contribution, make_units
 from common.randomness import seeded_source
@@ -115,6 +117,34 @@ def test_per_unit_gradients_equal_an_autograd_loop_over_users(
     recommender.eval()
 
 
+@pytest.mark.parametrize("matrix", ["symmetric", "per_lag"])
+def test_per_unit_gradients_of_joint_outputs_equal_an_autograd_loop(matrix: str) -> None:
+    test_per_unit_gradients_equal_an_autograd_loop_over_users(
+        "click_rating", "ffa", {"head_items": 20, "head_matrix": matrix}
+    )
+
+
+def test_joint_outputs_train_the_shared_matrix_by_ratings_within_the_scale() -> None:
+    run = config(model={"objective": "click_rating", "rating_weight": 2.0})
+    recommender, contributions = recommender_of(run), contributions_of(run, 4)
+    batch = collate(contributions, max_history=run.model.max_history)
+    recommender.train()
+    gradients = []
+    for ratings in (batch.ratings, 6 - batch.ratings):  # the clicks are the same
+        recommender.zero_grad(set_to_none=True)
+        recommender.unit_losses(replace(batch, ratings=ratings)).sum().backward()
+        assert recommender.head.mix.weight.grad is not None
+        gradients.append(recommender.head.mix.weight.grad.clone())
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-4
+    histories = [unit.items for unit in units_of(run)[:3]]
+    predicted = recommender.predicted_ratings(histories)
+    assert predicted.shape == (3, len(DATASET.catalogue))
+    assert (predicted.min() >= 1, predicted.max() <= 5, predicted.std() > 0) == (True,) * 3
+    clicks = recommender_of(config(model={"objective": "click"}))
+    with pytest.raises(DataError, match="has no output of ratings"):
+        clicks.predicted_ratings(histories)
+
+
 def test_a_unit_does_not_feel_its_neighbours() -> None:
     # A short unit has fewer live rows than its neighbour; its loss must not change for it,
     # even after the adapter has moved away from the item table.
@@ -194,7 +224,7 @@ def test_only_declared_tensors_move_and_all_of_them_do() -> None:
             assert torch.equal(parameter, frozen[name]), name
 
 
-@pytest.mark.parametrize("objective", ["ranking", "click", "rating"])
+@pytest.mark.parametrize("objective", ["ranking", "click", "rating", "click_rating"])
 def test_plain_training_lowers_the_loss(objective: str) -> None:
     run = config(
         model={"objective": objective},
