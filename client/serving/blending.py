@@ -100,8 +100,11 @@ def grid() -> list[Blend]:
     """
     parts = [(1.0, *others) for others in itertools.product(FACTORS, repeat=3)]
     parts += [(0.0, *others) for others in itertools.product(FACTORS[1:4], repeat=3)]
-    found = [Blend(*others, tfidf=tfidf) for others in parts for tfidf in TFIDF]
-    found += [Blend(0.0, 0.0, prior, 0.0, tfidf=TFIDF[-1]) for prior in FACTORS[:3]]
+    found = [
+        Blend(head, text, prior, item_to_item, tfidf)
+        for (head, text, prior, item_to_item), tfidf in itertools.product(parts, TFIDF)
+    ]
+    found += [Blend(0.0, 0.0, prior, 0.0, TFIDF[-1]) for prior in FACTORS[:3]]
     return [PLAIN, *(each for each in found if each != PLAIN)]
 
 
