@@ -128,6 +128,12 @@ def _obstacle(evidence: Evidence) -> str:
     data = evidence.config.data
     if evidence.adapter is None:
         return "the run released no adapter"
+    if data.shown_negatives:
+        return (
+            "what users were shown trained too (data.shown_negatives), and these attacks do not "
+            "read it, so that a pass would say too little; audit a run with --set "
+            "data.shown_negatives=false"
+        )
     if data.held_out_users == 0:
         return _everybody(evidence)
     if data.sites_folder:

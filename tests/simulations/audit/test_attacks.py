@@ -178,6 +178,14 @@ def test_sites_that_others_made_say_nothing_of_who_is_out(make_run: MakeRun) -> 
     assert "data.sites_folder" in found[0].reason
 
 
+def test_items_that_the_attacks_do_not_read_let_nothing_pass(make_run: MakeRun) -> None:
+    evidence = read_evidence(make_run())
+    shown = with_config(evidence, "data", held_out_users=0.5, shown_negatives=True)
+    found = released_run.audit_attacks(shown, alpha=0.01, seconds_left=9, seed=0)
+    assert {each.verdict for each in found} == {"not_testable"}
+    assert "data.shown_negatives" in found[0].reason
+
+
 def test_only_a_claim_for_users_is_held_against_users(make_run: MakeRun) -> None:
     evidence = read_evidence(make_run())
     claim = released_run.user_claim(evidence)
