@@ -4,9 +4,10 @@
 it lacks, so that it can be cut short; ``--page PAGE`` renews the table there. For each, three runs
 of the scenario `distributed` (without privacy with the bilinear head and 200 negatives) differ in
 the objective alone: clicks, clicks and ratings together, and the same with a hundredfold weight of
-the ratings, which leaves clicks no say. Lists are judged by NDCG@10 of each user's validation item among all items; ratings by the
-error at that item. Beside them stand the item's mean training rating, damped, and the mean of all
-ratings: exact counts over all sites, for the lab alone. Intervals: bootstrap over users, paired.
+the ratings, which leaves clicks no say. Lists are judged by NDCG@10 of each user's validation item
+among all items; ratings by the error at that item. Beside them stand the item's mean training
+rating, damped, and the mean of all ratings: exact counts over all sites, for the lab alone.
+Intervals: bootstrap over users, paired.
 """
 
 from __future__ import annotations
