@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FILES = {
     "test_called.py": "def test_it():\n    pytest.skip('called')\n",
     "test_marked.py": "@pytest.mark.skip(reason='marked')\ndef test_it():\n    pass\n",
@@ -34,6 +36,7 @@ def run_pytest(folder: Path, repository: Path, *options: str) -> tuple[int, str]
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_every_way_to_skip_fails_when_skips_are_not_allowed(
     tmp_path: Path, repository: Path
 ) -> None:

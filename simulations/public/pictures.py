@@ -13,6 +13,7 @@ import pyarrow as pa
 from common.column_checks import check_columns, read_ids, source_of
 from common.item_vectors import COLUMN, read_item_vectors
 from common.table_readers import read_table
+from simulations.public.lines import found_files
 from simulations.public.tables import PublicData
 from simulations.raw_tables import RawTables
 
@@ -25,12 +26,15 @@ def read_pictures(folder: Path) -> PublicData:
     Raises:
         DataError: One is missing or wrong, or an item has no vector.
     """
-    items = read_table(folder / ITEMS)
+    interactions_file, items_file, vectors_file = (
+        found_files(folder, name)[0] for name in (INTERACTIONS, ITEMS, VECTORS)
+    )
+    items = read_table(items_file)
     where = source_of(items, "items")
     check_columns(items, where, ["item_id", "text"])
     ids = read_ids(items, "item_id", where).to_pylist()
-    vectors = read_item_vectors(folder / VECTORS, ids)
+    vectors = read_item_vectors(vectors_file, ids)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.values.ravel()), vectors.width)
     users = pa.table({"user_id": pa.array([], pa.string())})
-    interactions = read_table(folder / INTERACTIONS)
+    interactions = read_table(interactions_file)
     return PublicData(RawTables(interactions, items.append_column(COLUMN, column), users))

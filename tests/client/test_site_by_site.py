@@ -78,6 +78,7 @@ def sum_request(config: RunConfig) -> SumRequest:
     )
 
 
+@pytest.mark.slow
 def test_the_trainer_gets_the_sites_units_and_both_sources(
     make_config: Callable[..., RunConfig],
 ) -> None:

@@ -30,6 +30,7 @@ def test_flower_reads_every_key_with_its_default(repository: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+@pytest.mark.slow
 def test_bundle_holds_the_apps_and_nothing_of_the_bench(repository: Path) -> None:
     from flwr.cli.build import build_fab_from_disk
 

@@ -116,6 +116,7 @@ def test_live_rows_stand_for_all_rows_on_average() -> None:
     np.testing.assert_allclose(total / trials, 1.0, atol=5 * deviation)
 
 
+@pytest.mark.slow
 def test_loras_gradient_is_that_of_the_whole_catalogue_on_average() -> None:
     run = full({})
     recommender = moved_recommender(run)

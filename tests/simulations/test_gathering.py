@@ -284,6 +284,7 @@ def test_a_batch_with_a_missing_result_is_an_error() -> None:
         list(trainer.together([asking(trainer, site) for site in "ab"]))
 
 
+@pytest.mark.slow
 def test_what_was_handed_on_is_not_kept() -> None:
     class Reply:
         pass

@@ -63,9 +63,9 @@ def test_vectors_reach_the_index_new_items_and_words(
     assert "have no column item_vector" in caplog.text
     by_both = new_scores("both.parquet")
     assert by_both["near"] > by_both["far"] + 0.1
-    served = SiteRecommender(WhatToServe(site, tmp_path / "both.parquet").load())
-    model = WhatToServe(site).recommender()
-    assert served.words(model, visitor, "near", 3)
+    told = WhatToServe(site, tmp_path / "both.parquet", with_words=True).load()
+    words = SiteRecommender(told).words(visitor, "near", 3)
+    assert {reason.word for reason in words.reasons} == {"a", "quiet", "word"}
     bad = pa.table({**columns, "item_vector": [[1.0], [2.0]]})
     pq.write_table(bad, tmp_path / "bad.parquet")
     with pytest.raises(DataError, match="have 1 numbers, and the federation's 5"):
