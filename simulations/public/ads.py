@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 from simulations.public.lines import fields, found_files, parsed
@@ -57,10 +58,10 @@ def read_ads(folder: Path) -> PublicData:
         for row in _read(folder, PROFILES, ("userid", *ATTRIBUTES))
     }
     path = found_files(folder, SHOWN)[0]
-    shown = [each for each in parsed(path, parse_shown, f"the columns {', '.join(SHOWN_HEADER)}")]
+    shown = parsed(path, parse_shown, f"the columns {', '.join(SHOWN_HEADER)}")
     rows = sorted(each for each in shown if each is not None)
-    clicks = [Interaction(each.user_id, each.ad, each.timestamp) for each in rows if each.clicked]
-    known = {each.user_id for each in clicks}
+    clicks = (Interaction(each.user_id, each.ad, each.timestamp) for each in rows if each.clicked)
+    known = {each.user_id for each in rows if each.clicked}
     profiles = {user: people[user] for user in sorted(known) if user in people}
     return PublicData(raw_tables(clicks, items, profiles), tuple(_impressions(rows)))
 
@@ -76,7 +77,7 @@ def parse_shown(line: str) -> Shown | None:
         return None
     if not row[0] or not row[2] or {row[4], row[5]} != {"0", "1"}:
         raise ValueError("an empty id, or nonclk and clk are not one 0 and one 1")
-    return Shown(row[0], int(row[1]), row[2], row[5] == "1")
+    return Shown(intern(row[0]), int(row[1]), intern(row[2]), row[5] == "1")
 
 
 def parse_ad(row: list[str]) -> Item:

@@ -12,6 +12,7 @@ import calendar
 import heapq
 import time
 from pathlib import Path
+from sys import intern
 
 from simulations.public.lines import fields, found_files, parsed
 from simulations.public.tables import Interaction, Item, PublicData, one_line, raw_tables
@@ -49,7 +50,7 @@ def read_music(folder: Path) -> PublicData:
         Item(artist, one_line(name, ", ".join(heapq.nsmallest(TITLES, titles.get(artist, ())))))
         for artist, name in names.items()
     ]
-    rows = [Interaction(user, artist, moment) for (user, artist), moment in first.items()]
+    rows = (Interaction(user, artist, moment) for (user, artist), moment in first.items())
     return PublicData(raw_tables(rows, items, _profiles(folder)))
 
 
@@ -63,7 +64,7 @@ def parse_listen(line: str) -> Listen:
     if not user or not name.strip():
         raise ValueError("no user or no artist")
     seconds = calendar.timegm(time.strptime(moment, TIME_FORM))
-    return user, seconds, artist or f"name:{name}", name, title.strip()
+    return intern(user), seconds, intern(artist or f"name:{name}"), name, title.strip()
 
 
 def _profiles(folder: Path) -> dict[str, dict[str, str]]:

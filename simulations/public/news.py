@@ -12,7 +12,9 @@ from __future__ import annotations
 import calendar
 import json
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 from simulations.public.lines import fields, found_files, parsed
@@ -52,19 +54,23 @@ def read_news(folder: Path) -> PublicData:
         for each in parsed(path, parse_behaviour, "5 fields between tabs, as in behaviors.tsv")
     ]
     behaviours.sort(key=lambda each: each.impression.timestamp)
-    clicks: list[Interaction] = []
+    tables = raw_tables(_clicks(behaviours), items.values())
+    return PublicData(tables, tuple(each.impression for each in behaviours))
+
+
+def _clicks(behaviours: Iterable[Behaviour]) -> Iterator[Interaction]:
+    """The history of each user's first impression, and what was clicked; `behaviours` in time."""
     seen: set[str] = set()
     for impression, history in behaviours:
         user, moment = impression.user_id, impression.timestamp
         if user not in seen:
             seen.add(user)
             first = max(moment - len(history), 0)
-            clicks += [Interaction(user, item, first + k) for k, item in enumerate(history)]
-        shown = zip(impression.items, impression.clicked, strict=True)
-        clicks += [Interaction(user, item, moment) for item, clicked in shown if clicked]
-    return PublicData(
-        raw_tables(clicks, items.values()), tuple(each.impression for each in behaviours)
-    )
+            for k, item in enumerate(history):
+                yield Interaction(user, item, first + k)
+        for item, clicked in zip(impression.items, impression.clicked, strict=True):
+            if clicked:
+                yield Interaction(user, item, moment)
 
 
 def parse_news(line: str) -> Item:
@@ -96,5 +102,7 @@ def parse_behaviour(line: str) -> Behaviour:
     ):
         raise ValueError("impressions are not like N1-1 N2-0")
     seconds = calendar.timegm(time.strptime(moment, TIME_FORM))
-    items, clicked = tuple(p[0] for p in pairs), tuple(p[2] == "1" for p in pairs)
-    return Behaviour(Impression(user, seconds, items, clicked), tuple(history.split()))
+    # An id stands in many lines; MIND's large part fits into memory only if it is there once.
+    items, clicked = tuple(intern(p[0]) for p in pairs), tuple(p[2] == "1" for p in pairs)
+    had = tuple(map(intern, history.split()))
+    return Behaviour(Impression(intern(user), seconds, items, clicked), had)

@@ -36,11 +36,11 @@ def read_products(folder: Path) -> PublicData:
         for item in parsed(path, parse_product, "a JSON object with asin or parent_asin"):
             if item.text:
                 items.setdefault(item.item_id, item)
-    reviews = [
+    reviews = (
         review
         for path in reviewed
         for review in parsed(path, parse_review, "a JSON object as in Amazon's reviews")
-    ]
+    )
     return PublicData(raw_tables(reviews, items.values()))
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from simulations.raw_tables import RawTables
+
+BLOCK_ROWS = 1 << 16
+INTERACTION_COLUMNS = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("timestamp", pa.int64()),
+        ("rating", pa.float32()),
+    ]
+)
 
 
 class Interaction(NamedTuple):
@@ -51,29 +62,22 @@ class PublicData:
 
 
 def raw_tables(
-    interactions: Sequence[Interaction],
+    interactions: Iterable[Interaction],
     items: Iterable[Item],
     users: Mapping[str, Mapping[str, str]] | None = None,
 ) -> RawTables:
     """The Arrow tables of these rows.
 
     Args:
-        interactions: In any order.
+        interactions: In any order; taken in blocks, so that an iterator's rows are never all there.
         items: Distinct ids, texts that are not empty.
         users: Attributes by name of each user, the same names for all.
     """
-    columns: tuple[Sequence[object], ...] = (
-        tuple(zip(*interactions, strict=True)) if interactions else ((),) * 4
-    )
-    names = Interaction._fields
-    types = (pa.string(), pa.string(), pa.int64(), pa.float32())
     catalogue = list(items)
     people = users or {}
     attributes = list(next(iter(people.values()), {}))
     return RawTables(
-        interactions=pa.table(
-            {n: pa.array(c, t) for n, c, t in zip(names, columns, types, strict=True)}
-        ),
+        interactions=_table(interactions),
         items=pa.table(
             {
                 "item_id": pa.array([each.item_id for each in catalogue], pa.string()),
@@ -93,6 +97,16 @@ def raw_tables(
             }
         ),
     )
+
+
+def _table(rows: Iterable[Interaction]) -> pa.Table:
+    left = iter(rows)
+    blocks = []
+    while block := list(islice(left, BLOCK_ROWS)):
+        columns = zip(*block, strict=True)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, INTERACTION_COLUMNS, strict=True)]
+        blocks.append(pa.record_batch(arrays, schema=INTERACTION_COLUMNS))
+    return pa.Table.from_batches(blocks, schema=INTERACTION_COLUMNS)
 
 
 def one_line(*parts: str, words: int = 60) -> str:
