@@ -58,7 +58,8 @@ a pushed item (for stuffed texts: places of lists that such items have), before 
 - **Push**: one item of middling popularity, and the m items whose texts are most like its own as
   the newest of each history. Whoever can write into a history can do this; at a site that
   is who can write its tables or holds the service's token. A fake
-  history reaches its own user's lists alone.
+  history reaches its own user's lists alone. What made-up users do to *training* is another matter
+  ([poisoning.md](poisoning.md)).
 """
 
 Ints = NDArray[np.int64]

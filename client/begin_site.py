@@ -22,6 +22,7 @@ from client.source.settings_file import SOURCE_FILE
 from common.atomic_files import file_errors, write_bytes
 from common.errors import ConfigError
 from common.system_install import give, home_of, join_group, make_user, unit_faults
+from common.unit_hardening import HARDENING, WITHOUT_DEVICES
 
 _NO_SIGNERS = '# code_signers = ["…"]'
 UNITS = (
@@ -149,6 +150,8 @@ def _words(plan: SitePlan) -> dict[str, str]:
         "code_signers": f'code_signers = ["{plan.signer}"]' if plan.signer else _NO_SIGNERS,
         "anchor": anchor if plan.system else f'# anchor = "/mnt/other/{plan.name}.anchor"',
         # A site's folder below /home must stay visible to its own agent.
+        "hardening": HARDENING,
+        "hardening_without_devices": WITHOUT_DEVICES,
         "protect_home": "read-only" if below_home else "yes",
     }
 

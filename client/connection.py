@@ -7,8 +7,6 @@ read; the site's folder stays closed to it.
 from __future__ import annotations
 
 import shlex
-import shutil
-import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,13 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.atomic_files import file_errors, write_bytes, write_text
 from common.errors import CertificateError, ConfigError
 from common.logs import JSON_LOG
-from common.process_environment import QUIET_ENVIRONMENT
+from common.process_environment import QUIET_ENVIRONMENT, installed_script, path_of_scripts
 from common.system_install import home_of
 from common.toml_settings import read_settings
+from common.unit_hardening import WITHOUT_DEVICES
 
 CONNECTION_FILE = "connection.toml"
 NODE_FOLDER = "node"
 SUPERNODE_UNIT = "fedrec-supernode.service"
+SUPERNODE_PORT = 9098
+"""On this machine alone, for the ClientApps; Flower's own 9094 is the coordinator's health."""
 RELAY_USER = "fedrec-relay"
 _ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$"
 
@@ -202,9 +203,10 @@ def load_node_key(connection: Connection) -> ec.EllipticCurvePrivateKey:
 
 def supernode_command(connection: Connection, socket: Path) -> list[str]:
     """Flower's SuperNode for this site; its bundle talks to the agent on `socket`."""
-    script = Path(sys.executable).parent / "flower-supernode"
+    name = "flower-supernode"
     return [
-        *(str(script if script.is_file() else shutil.which(script.name) or script.name),),
+        installed_script(name) or name,
+        *("--port", str(SUPERNODE_PORT)),
         *("--superlink", connection.superlink),
         *("--root-certificates", connection.ca),
         *("--auth-supernode-private-key", connection.node_key),
@@ -222,7 +224,7 @@ def supernode_unit(connection: Connection, socket: Path, site: Path, user: str =
     # Where its own files lie in the site's folder, closing that would shut it out, too.
     is_apart = not Path(connection.node_key).is_relative_to(site)
     closed = f"InaccessiblePaths={site}\n" if is_apart else ""
-    environment = {**QUIET_ENVIRONMENT, **JSON_LOG}
+    environment = {"PATH": path_of_scripts(), **QUIET_ENVIRONMENT, **JSON_LOG}
     quiet = "".join(f'Environment="{name}={v}"\n' for name, v in environment.items())
     return f"""\
 [Unit]
@@ -237,10 +239,8 @@ Environment=FLWR_HOME={home_of(user)}/flwr
 {quiet}ExecStart={command}
 Restart=always
 RestartSec=15
-NoNewPrivileges=yes
-ProtectSystem=strict
+{WITHOUT_DEVICES}
 ProtectHome=yes
-PrivateTmp=yes
 ReadWritePaths={home_of(user)}
 {closed}
 [Install]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from client.site_ledger import LEDGER_FILE
 from client.source.settings import Kind
 from client.source.settings_file import SOURCE_FILE
 from common.errors import ConfigError
+from common.process_environment import installed_script
 from common.site_folder import MANIFEST_FILE
 from common.system_install import UNIT_FOLDER, root_faults
 
@@ -103,8 +103,8 @@ def checked(plan: SitePlan) -> PlannedConnection | None:
 
 def installed_program() -> str:
     """The installed command, beside the interpreter that runs it."""
-    beside = Path(sys.executable).with_name("fedrec-site")
-    return str(beside) if beside.exists() else shutil.which("fedrec-site") or str(beside)
+    name = "fedrec-site"
+    return installed_script(name) or str(Path(sys.executable).with_name(name))
 
 
 def _option_faults(plan: SitePlan) -> Iterator[str]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from pathlib import Path
 
 QUIET_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -13,6 +16,21 @@ QUIET_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 """Nothing phones home, nothing is installed at run time, no threads before a fork."""
+
+
+def installed_script(name: str) -> str | None:
+    """A console script of this Python's environment, else of PATH; None where it is in neither."""
+    beside = Path(sys.executable).parent / name
+    return str(beside) if beside.is_file() else shutil.which(name)
+
+
+def path_of_scripts() -> str:
+    """PATH of a process that a service manager starts.
+
+    Flower starts its own processes by name, and a service manager knows nothing of the
+    environment in which they are installed.
+    """
+    return os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
 
 
 def quiet_third_parties() -> None:

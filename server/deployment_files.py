@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.logs import JSON_LOG, LOG_VARIABLE
-from common.process_environment import QUIET_ENVIRONMENT
+from common.process_environment import QUIET_ENVIRONMENT, path_of_scripts
+from common.unit_hardening import WITHOUT_DEVICES
 from server.server_folder import CONNECTION, ServerFolder, ServerSettings
 
 SUPERLINK_UNIT = "fedrec-superlink.service"
@@ -45,6 +46,7 @@ def server_environment(folder: ServerFolder) -> dict[str, str]:
     """Environment of the SuperLink and of the ServerApp that it starts."""
     return {
         **QUIET_ENVIRONMENT,
+        "PATH": path_of_scripts(),
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(folder.path / "state" / "hub"),
         "FLWR_HOME": str(folder.path / "state" / "flower"),
@@ -185,10 +187,8 @@ WorkingDirectory={folder.path}
 {variables}ExecStart={shlex.join(command)}
 Restart=always
 RestartSec=5
-NoNewPrivileges=yes
-ProtectSystem=strict
+{WITHOUT_DEVICES}
 ProtectHome=yes
-PrivateTmp=yes
 ReadWritePaths={folder.path}/state {folder.path}/runs
 
 [Install]

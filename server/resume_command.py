@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import tomli_w
 
 from common.atomic_files import write_text
 from common.errors import FederationError, RunFolderError
-from common.process_environment import QUIET_ENVIRONMENT
+from common.process_environment import QUIET_ENVIRONMENT, installed_script
 from common.run_folder import RunFolder
 from common.run_keys import RESUME, resumed_run
 from server.resuming import is_trained, settings_of
@@ -79,9 +78,9 @@ def resume_run(
             *(f"{name}={shlex.quote(value)}" for name, value in home.items()), shlex.join(command)
         )
         return
-    program = shutil.which(command[0])
+    program = installed_script(command[0])
     if program is None:
-        raise FederationError("the command flwr is not on PATH; activate fedrec's environment")
+        raise FederationError("the command flwr is not installed; install fedrec again")
     environment = {**os.environ, **QUIET_ENVIRONMENT, **home}
     subprocess.run([program, *command[1:]], env=environment, check=False)
     if not is_trained(RunFolder.open(run)):

@@ -15,7 +15,6 @@ import shlex
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -100,13 +99,12 @@ class Deployment:
         return process
 
     def environment(self) -> dict[str, str]:
-        """Of a process of this deployment."""
-        scripts = str(Path(sys.executable).parent)
+        """Of a process of this deployment; a service manager's PATH is no longer."""
         return {
             **os.environ,
             **QUIET_ENVIRONMENT,
             "OMP_NUM_THREADS": "1",
-            "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
             MARK: self.mark,
         }
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import tomli_w
 
 from common.errors import FederationError
-from common.process_environment import QUIET_ENVIRONMENT
+from common.process_environment import QUIET_ENVIRONMENT, installed_script
 from simulations.engines.processes import KILL_S, MARK, end_marked_processes
 
 CONNECTION = "fedrec"
@@ -96,8 +96,7 @@ def own_superlink(extra: Mapping[str, str], *, is_simulation: bool = True) -> It
 
 def script(name: str) -> str:
     """A console script of this Python's environment."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.is_file() else shutil.which(name)
+    found = installed_script(name)
     if found is None:
         raise FederationError(
             f"the command {name} is not installed beside {sys.executable}; "

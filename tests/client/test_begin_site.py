@@ -21,6 +21,7 @@ from client.site_data import load_site
 from client.site_ledger import LEDGER_FILE
 from client.source.settings_file import parse_source, read_source
 from common.errors import ConfigError
+from common.unit_hardening import HARDENING, WITHOUT_DEVICES
 from server.certificates import make_authority
 from tests.deployment import read_unit
 from tests.own_process import Command, in_own_process
@@ -93,7 +94,12 @@ def test_units_have_real_paths_and_keep_their_hardening(
     fedrec_site("init", "--site", site, "--name", "north", "--out", out, "--user", "agent")
     units = {}
     for path in out.iterdir():
-        assert "$" not in path.read_text()
+        text = path.read_text()
+        assert "$" not in text
+        if path.suffix == ".service":
+            keeps_devices = path.name == "fedrec-site.service"  # one may be a GPU
+            assert f"{HARDENING if keeps_devices else WITHOUT_DEVICES}\n" in text
+            assert keeps_devices == ("PrivateDevices" not in text)
         parser = configparser.ConfigParser(strict=False, interpolation=None)
         parser.read(path)
         units[path.name] = parser

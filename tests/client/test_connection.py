@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from client.cli import main
 from client.connection import load_node_key, read_connection, supernode_command, supernode_unit
 from common.errors import ConfigError
 from common.site_folder import MANIFEST_FILE, SiteManifest, write_manifest
+from common.unit_hardening import WITHOUT_DEVICES
 from server.certificates import make_authority
 from server.site_keys import SiteKeys, read_node_key
 from tests.own_process import Command, in_own_process
@@ -71,6 +73,9 @@ def test_connect_makes_what_flower_reads(fedrec_site: Command, site: Path) -> No
     )
     assert f"InaccessiblePaths={site}" in apart
     assert "FLWR_TELEMETRY_ENABLED=0" in unit
+    assert f"{WITHOUT_DEVICES}\n" in unit
+    # Flower starts its own processes by name; a service manager's PATH does not have them.
+    assert f'Environment="PATH={Path(sys.executable).parent}:' in unit
 
 
 def test_connect_never_overwrites(fedrec_site: Command, site: Path) -> None:

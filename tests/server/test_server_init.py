@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from flwr.cli.flower_config import read_superlink_connection
 
 from common.bundle_hash import bundle_root, bundle_sha256, bundle_signatures, verified_signers
 from common.config_loading import load_config
+from common.unit_hardening import WITHOUT_DEVICES
 from server.certificates import check_chain, issue, make_authority
 from server.cli import main
 from server.deployment_files import GATE_UNIT, SUPERLINK_UNIT
@@ -54,7 +56,11 @@ def test_init_makes_a_folder_that_a_federation_starts_from(
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
     assert environment["FLWR_DISABLE_UPDATE_CHECK"] == "1"
     assert environment["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"
+    # Flower starts its own processes by name; a service manager's PATH does not have them.
+    assert environment["PATH"].startswith(f"{Path(sys.executable).parent}:")
     assert read_unit(folder / "systemd" / GATE_UNIT)[0][-2:] == ["gate", str(folder)]
+    for unit in (SUPERLINK_UNIT, GATE_UNIT):
+        assert f"{WITHOUT_DEVICES}\n" in (folder / "systemd" / unit).read_text()
 
     services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
     assert services["superlink"]["command"] == command
