@@ -34,6 +34,7 @@ from common.run_folder import RunFolder
 from simulations.datasets import load_dataset
 from simulations.fairness.user_intervals import percentile_interval, resampled_sums
 from simulations.lab import held_out
+from simulations.report.rating_records import training_means
 from simulations.run_scorer import run_scorer
 from simulations.scenario_files import find_scenario
 from simulations.simulate import simulate
@@ -51,8 +52,6 @@ ARMS = {
     "ratings": ["model.objective=click_rating", "model.rating_weight=100"],
     "both": ["model.objective=click_rating"],
 }
-DAMPING = 5.0
-"""Ratings at the overall mean that each item is given beside its own."""
 RESAMPLES, DIGITS = 2000, 4
 
 
@@ -121,11 +120,7 @@ def _of_run(config: RunConfig) -> tuple[dict[str, Floats], dict[str, Floats]]:
 def _squares_of_means(
     splits: list[UserSplit], targets: npt.NDArray[np.int64], wanted: Floats, items: int
 ) -> dict[str, Floats]:
-    item = np.concatenate([split.train.items for split in splits])
-    rating = np.concatenate([split.train.ratings for split in splits]).astype(np.float64)
-    overall = rating.mean()
-    sums = np.bincount(item, rating, items) + DAMPING * overall
-    means = sums / (np.bincount(item, minlength=items) + DAMPING)
+    means, overall = training_means(splits, items)
     return {
         "item mean": (means[targets] - wanted) ** 2,
         "overall mean": (overall - wanted) ** 2,

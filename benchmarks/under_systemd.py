@@ -41,7 +41,8 @@ SETTINGS = (
     *("privacy.mode=local", "data.sites=1", "federation.min_sites=1", "federation.rounds=6"),
     *("privacy.targets_per_unit=10", "evaluation.every=0"),
 )
-LIMIT_S = 600.0
+USERS = 150
+LIMIT_S = 900.0
 
 # Over the overlay: nothing that looks after devices, temporary files or the kernel's settings.
 BOOT = r"""
@@ -199,18 +200,19 @@ def _join() -> None:
     data = load_dataset(DataConfig(dataset="movielens-100k"))
     write_catalogue(SITE / "items.parquet", data.catalogue)
     rows = data.interactions
-    pd.DataFrame(
+    table = pd.DataFrame(
         {
             "user_id": np.asarray(rows.user_ids)[rows.user],
             "item_id": np.asarray(data.catalogue.item_ids)[rows.item],
             "rating": rows.rating,
             "timestamp": rows.timestamp,
         }
-    ).to_csv(SITE / "interactions.csv", index=False)
+    )
+    table[rows.user < USERS].to_csv(SITE / "interactions.csv", index=False)
     for name in ("items.parquet", "interactions.csv"):
         shutil.chown(SITE / name, "fedrec", "fedrec")
     source = SITE / "source.toml"
-    source.write_text(source.read_text().replace("declared_units = 0", "declared_units = 1000"))
+    source.write_text(source.read_text().replace("declared_units = 0", f"declared_units = {USERS}"))
     key = Path("/tmp/north.pub")
     shutil.copy("/etc/fedrec/node/node.pub", key)
     key.chmod(0o644)

@@ -27,8 +27,9 @@ from simulations.evaluation.full_ranking import evaluate_scorer
 from simulations.public.loading import impressions_of
 from simulations.report import EvaluatedRow, MetricsFile, RunCost, build_metrics
 from simulations.report.impression_records import impressions_record
-from simulations.report.metrics_file import ImpressionsRecord
+from simulations.report.metrics_file import ImpressionsRecord, RatingsRecord
 from simulations.report.protocol_records import sampled_record, time_cut_record
+from simulations.report.rating_records import ratings_record
 from simulations.run_scorer import run_scorer, scorer_of
 from simulations.run_statistics import run_statistics
 
@@ -69,6 +70,7 @@ def examine(
         recommender.item_tower.peft, folder.path / "adapter"
     )  # the run's adapter is loaded
     shown = _impressions(config, recommender, folder, dataset, splits, model.name)
+    rated = _ratings(config, recommender, folder, splits, model.name)
     others = [
         _start_row(config, recommender, folder, splits),
         *baseline_rows(config, recommender, splits),
@@ -85,7 +87,7 @@ def examine(
             outcomes.append(outcome)
     finally:  # the run's own result is never lost, and neither is a companion that is over
         rows = _same_users([model, *others], outcomes)
-        exact = _metrics(config, dataset, splits, rows, outcomes, cost, shown)
+        exact = _metrics(config, dataset, splits, rows, outcomes, cost, shown, rated)
         keep_users(folder.path, config.data, dataset.name, splits, rows)
         folder.write_json("metrics.json", exact.model_dump(mode="json"))
     complete = fairness_beside(exact, config, folder, dataset, hears)
@@ -110,6 +112,7 @@ def _metrics(
     outcomes: Sequence[CompanionOutcome],
     cost: RunCost,
     impressions: ImpressionsRecord | None,
+    ratings: RatingsRecord | None,
 ) -> MetricsFile:
     """The contents of ``metrics.json``."""
     in_time = next((o for o in outcomes if o.rows and o.record.name == TIME_CUT), None)
@@ -130,6 +133,7 @@ def _metrics(
         else None,
         companions=[each.record for each in outcomes],
         impressions=impressions,
+        ratings=ratings,
         resamples=resamples,
         seed=seed,
     )
@@ -158,6 +162,28 @@ def _impressions(
         ("Pop", lambda: popularity_scorer(splits, items)),
     )
     return impressions_record(rows, impressions, splits, dataset.catalogue, **how)
+
+
+def _ratings(
+    config: RunConfig,
+    recommender: Recommender,
+    folder: RunFolder,
+    splits: Sequence[UserSplit],
+    name: str,
+) -> RatingsRecord | None:
+    """How well the run's adapter tells the test items' ratings, where it has that output."""
+    if config.model.objective != "click_rating":
+        return None
+    run_scorer(recommender, folder)  # the run's adapter, whatever was loaded
+    return ratings_record(
+        name,
+        recommender.predicted_ratings,
+        splits,
+        len(recommender.item_prior),
+        "test",
+        resamples=config.evaluation.bootstrap_resamples,
+        seed=config.data.seed,
+    )
 
 
 def model_row(

@@ -13,7 +13,12 @@ from rich.table import Table
 
 from common.config import PrivacyConfig
 from common.unit_texts import UNIT_WORDS
-from simulations.report.metrics_file import ImpressionsRecord, IntervalRecord, MetricsFile
+from simulations.report.metrics_file import (
+    ImpressionsRecord,
+    IntervalRecord,
+    MetricsFile,
+    RatingsRecord,
+)
 from simulations.report.number_text import (
     delta_text,
     epsilon_text,
@@ -96,6 +101,8 @@ def _beside(found: MetricsFile) -> Iterator[str]:
         )
     if found.impressions is not None:
         yield from _impressions(found.impressions)
+    if found.ratings is not None:
+        yield from _ratings(found.ratings)
     for companion in found.companions:
         if companion.status in ("not_run", "failed"):
             yield f"{companion.status.replace('_', ' ')}:  {companion.row} ({companion.reason})"
@@ -113,6 +120,14 @@ def _impressions(found: ImpressionsRecord) -> Iterator[str]:
         )
     if found.base_log_loss is not None:
         yield f"  log loss of the mean share of clicks: {found.base_log_loss:.4f}"
+
+
+def _ratings(found: RatingsRecord) -> Iterator[str]:
+    """A line for each row: errors at the held-out ratings."""
+    yield f"ratings:  {found.ratings} held-out ratings of {found.users} users"
+    for row in found.rows:
+        yield f"  {row.name}: RMSE {_interval(row.rmse)}, MAE {_interval(row.mae)}"
+    yield f"  RMSE less that of the items' means: {_interval(found.rmse_less_item_mean)}"
 
 
 def result_json(summary: RunSummary) -> str:

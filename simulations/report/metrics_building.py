@@ -21,6 +21,7 @@ from simulations.report.metrics_file import (
     IntervalRecord,
     MetricsFile,
     MetricsRow,
+    RatingsRecord,
     RowKind,
     SampledRecord,
     SplitName,
@@ -79,6 +80,7 @@ def build_metrics(
     time_cut: TimeCutRecord | None = None,
     companions: Sequence[CompanionRecord] = (),
     impressions: ImpressionsRecord | None = None,
+    ratings: RatingsRecord | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> MetricsFile:
@@ -103,6 +105,7 @@ def build_metrics(
         time_cut: the robustness table.
         companions: what came of each companion run.
         impressions: the table of impressions.
+        ratings: the table of predicted ratings.
         resamples: bootstrap resamples.
         seed: seeds the resampling.
 
@@ -131,6 +134,7 @@ def build_metrics(
         time_cut=time_cut,
         companions=tuple(companions),
         impressions=impressions,
+        ratings=ratings,
     )
 
 

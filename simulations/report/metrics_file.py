@@ -140,6 +140,30 @@ class ImpressionsRecord(Record):
     rows: tuple[ImpressionsRow, ...]
 
 
+class RatingsRow(Record):
+    """Errors of one row's ratings of the held-out items; intervals over users."""
+
+    name: str
+    rmse: IntervalRecord
+    mae: IntervalRecord
+
+
+class RatingsRecord(Record):
+    """How well held-out ratings are told, by objective `click_rating`; the model first.
+
+    Attributes:
+        users: with a history and a held-out item.
+        ratings: held out, of all of them.
+        rows: the model, and two means of training ratings: exact counts, without privacy.
+        rmse_less_item_mean: the model's RMSE less that of the items' means; below zero is better.
+    """
+
+    users: int
+    ratings: int
+    rows: tuple[RatingsRow, ...]
+    rmse_less_item_mean: IntervalRecord
+
+
 class CompanionRecord(Record):
     """What came of a companion run.
 
@@ -170,6 +194,7 @@ class MetricsFile(Record):
         time_cut: the robustness table; null where that companion was not run.
         companions: what came of each companion; empty in older files.
         impressions: of a data set that says what was shown; null of others.
+        ratings: of objective `click_rating`; null of others.
         seconds: wall-clock time of the run without its companions.
         peak_memory_bytes: of the process; null where unknown.
         device: what computed it.
@@ -191,6 +216,7 @@ class MetricsFile(Record):
     time_cut: TimeCutRecord | None = None
     companions: tuple[CompanionRecord, ...] = ()
     impressions: ImpressionsRecord | None = None
+    ratings: RatingsRecord | None = None
     seconds: float
     peak_memory_bytes: int | None = None
     device: str = "cpu"

@@ -14,7 +14,7 @@ from simulations.report.report_data import JsonObject
 from simulations.report.templating import templates
 
 SITES_SHOWN = 50
-BESIDE = ("fairness", "impressions", "sampled", "time_cut", "companions")
+BESIDE = ("fairness", "impressions", "ratings", "sampled", "time_cut", "companions")
 """Tables of `metrics.json` that a run need not have."""
 STYLES = ("style.css", "charts.css", "print.css")
 
