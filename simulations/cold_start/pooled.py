@@ -102,7 +102,7 @@ def pool(folders: Sequence[RunFolder], left_out: set[str]) -> PooledFigures:
     Raises:
         DataError: a run was not trained by `fedrec cold-start`, or no item is left.
     """
-    among_all, among_new, known = _Means(), _Means(), _Means()
+    among_all, among_new, known = UnitMeans(), UnitMeans(), UnitMeans()
     for folder in folders:
         if not is_trained(folder):
             raise DataError(
@@ -125,7 +125,7 @@ def pool(folders: Sequence[RunFolder], left_out: set[str]) -> PooledFigures:
     return PooledFigures(among_all.figures(), among_new.figures(), known.figures())
 
 
-class _Means:
+class UnitMeans:
     """A mean of each unit over the runs that have it."""
 
     def __init__(self) -> None:
