@@ -59,6 +59,7 @@ def _finished(path: Path, seed: int) -> RunFolder:
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_leaves_out_what_was_chosen_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
