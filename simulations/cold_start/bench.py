@@ -137,7 +137,7 @@ def train(
     bench: ColdStartBench, config: RunConfig, folder: RunFolder, listener: ProgressListener
 ) -> None:
     """Run the federation of known users and items in `folder`, unless it was run there before."""
-    if (folder.path / DONE_FILE).is_file():
+    if is_trained(folder):
         return
     for part in folder.path.iterdir():  # what an interruption left
         if part.is_dir():
@@ -148,6 +148,11 @@ def train(
     with simulated_sites(bench.known, config, folder) as sited:
         run_engine(sited, folder, listener)
     folder.write_json(DONE_FILE, {"schema_version": 1, "config_sha256": config.sha256()})
+
+
+def is_trained(folder: RunFolder) -> bool:
+    """Whether `train` came to its end in `folder`."""
+    return (folder.path / DONE_FILE).is_file()
 
 
 def open_folder(path: Path, config: RunConfig) -> RunFolder:

@@ -40,6 +40,7 @@ from simulations.evaluation.intervals import Interval, mean_interval, paired_dif
 from simulations.run_statistics import run_statistics
 
 MODEL = "fedrec"
+UNLIFTED = "fedrec, new items by the mean prior alone"
 AMONG_ALL, AMONG_NEW = "new items among all", "new items among new"
 KNOWN = "trained users' known items, new items beside them"
 
@@ -78,7 +79,7 @@ def measure(
     recommender = build_recommender(config, bench.known.catalogue)
     load_round(recommender, folder.read_adapter()[0], *run_statistics(folder))
     listen("what stands beside")
-    plain = _plain_scorers(bench, folder)
+    plain = plain_scorers(bench, folder)
     rows = []
     for length in HISTORY_LENGTHS:
         listen(f"new users after {length} items")
@@ -87,7 +88,7 @@ def measure(
     return rows + _item_rows(bench, recommender, plain, stage)
 
 
-def _plain_scorers(bench: ColdStartBench, folder: RunFolder) -> dict[str, Scorer]:
+def plain_scorers(bench: ColdStartBench, folder: RunFolder) -> dict[str, Scorer]:
     """By name, over the whole catalogue: the texts of new items are known to them too."""
     config, whole = folder.read_config(), bench.whole.catalogue
     counts = np.zeros(len(whole), dtype=np.int64)
@@ -126,27 +127,60 @@ def _user_rows(
     return _rows(f"new users, {length} items", found)
 
 
+@dataclass(frozen=True, eq=False)
+class NewItemFigures:
+    """NDCG@10 of each method for each new item, and of users who wanted a known one beside them.
+
+    Attributes:
+        items: int64 ``[I]`` of the whole catalogue, rising; those with an event.
+        among_all: by method, float64 ``[I]``.
+        among_new: by method, float64 ``[I]``.
+        known: float64 ``[U]`` of training's users, by what new items are scored by.
+    """
+
+    items: IntArray
+    among_all: Mapping[str, NDArray[np.float64]]
+    among_new: Mapping[str, NDArray[np.float64]]
+    known: Mapping[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(
+        cls,
+        bench: ColdStartBench,
+        recommender: Recommender,
+        plain: Mapping[str, Scorer],
+        stage: Stage,
+    ) -> NewItemFigures:
+        """Figures of the items of `stage`; `plain` as `plain_scorers` has them."""
+        items = NewItemBench.of(bench, recommender, stage)
+        events = bench.events[stage]
+        asked = items.requests(events)
+        histories = list(asked.histories)
+        judged = np.array([int(event.test.items[0]) for event in events])
+        wanted = items.place[judged]
+        order = np.argsort(np.where(items.place < 0, len(items.place), items.place), kind="stable")
+        order = order[: len(items.index)]  # the whole catalogue's items by their place
+        index = items.served()
+        tables = {MODEL: np.stack([index.scores(asked[at : at + 1]) for at in range(len(asked))])}
+        for name, scorer in plain.items():
+            tables[name] = np.asarray(scorer([order[history] for history in histories]))[:, order]
+        return cls(
+            items=np.unique(judged),
+            among_all={n: item_means(table, wanted, histories) for n, table in tables.items()},
+            among_new={
+                n: item_means(only(table, items.places), wanted, histories)
+                for n, table in tables.items()
+            },
+            known=_beside_new_items(bench, items, stage),
+        )
+
+
 def _item_rows(
     bench: ColdStartBench, recommender: Recommender, plain: Mapping[str, Scorer], stage: Stage
 ) -> list[ColdStartRow]:
-    items = NewItemBench.of(bench, recommender, stage)
-    events = bench.events[stage]
-    asked = items.requests(events)
-    histories = list(asked.histories)
-    wanted = items.place[[int(event.test.items[0]) for event in events]]
-    order = np.argsort(np.where(items.place < 0, len(items.place), items.place), kind="stable")
-    order = order[: len(items.index)]  # the whole catalogue's items by their place
-    index = items.served()
-    tables = {MODEL: np.stack([index.scores(asked[at : at + 1]) for at in range(len(asked))])}
-    for name, scorer in plain.items():
-        tables[name] = np.asarray(scorer([order[history] for history in histories]))[:, order]
-    among_all = {name: item_means(table, wanted, histories) for name, table in tables.items()}
-    among_new = {
-        name: item_means(only(table, items.places), wanted, histories)
-        for name, table in tables.items()
-    }
-    found = _rows(AMONG_ALL, among_all) + _rows(AMONG_NEW, among_new)
-    return found + _rows(KNOWN, _beside_new_items(bench, items, stage))
+    found = NewItemFigures.of(bench, recommender, plain, stage)
+    rows = _rows(AMONG_ALL, found.among_all) + _rows(AMONG_NEW, found.among_new)
+    return rows + _rows(KNOWN, found.known)
 
 
 def _beside_new_items(
@@ -163,7 +197,7 @@ def _beside_new_items(
 
     return {
         MODEL: judged(rule_of(items.recommender.config)),
-        "fedrec, new items by the mean prior alone": judged(NewItemRule()),
+        UNLIFTED: judged(NewItemRule()),
     }
 
 
