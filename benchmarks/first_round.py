@@ -272,22 +272,12 @@ def _first_round(machine: Machine) -> float:
 
 def _raw_data(folder: Path) -> dict[str, dict[str, str]]:
     """Each site's own users, as a partner has them, and what its operator writes of them."""
-    data = load_dataset(DataConfig(dataset="movielens-100k"))
     folder.mkdir()
-    write_catalogue(folder / "items.parquet", data.catalogue)
-    rows = data.interactions
-    table = pd.DataFrame(
-        {
-            "user_id": np.asarray(rows.user_ids)[rows.user],
-            "item_id": np.asarray(data.catalogue.item_ids)[rows.item],
-            "rating": rows.rating,
-            "timestamp": rows.timestamp,
-        }
-    )
+    table, user = partner_tables(folder)
     edits: dict[str, dict[str, str]] = {}
     for index, name in enumerate(SITES):
         (folder / name).mkdir()
-        part = table[rows.user % len(SITES) == index]
+        part = table[user % len(SITES) == index]
         if KINDS[name] == "csv":
             part.to_csv(folder / name / "interactions.csv", index=False)
             edits[name] = {}
@@ -306,6 +296,22 @@ def _raw_data(folder: Path) -> dict[str, dict[str, str]]:
                 'timestamp = "created_at"': 'timestamp = "timestamp"',
             }
     return edits
+
+
+def partner_tables(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Writes ``items.parquet``; MovieLens-100K's rows as partners have them, and whose each is."""
+    data = load_dataset(DataConfig(dataset="movielens-100k"))
+    write_catalogue(folder / "items.parquet", data.catalogue)
+    rows = data.interactions
+    table = pd.DataFrame(
+        {
+            "user_id": np.asarray(rows.user_ids)[rows.user],
+            "item_id": np.asarray(data.catalogue.item_ids)[rows.item],
+            "rating": rows.rating,
+            "timestamp": rows.timestamp,
+        }
+    )
+    return table, rows.user
 
 
 def _prefix(machine: Machine) -> str:

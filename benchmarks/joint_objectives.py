@@ -12,17 +12,14 @@ Intervals: bootstrap over users, paired.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from benchmarks.adapter_gain.page import renew
+from benchmarks.by_epsilon import fill
 from common.build_recommender import build_recommender
 from common.config import RunConfig
 from common.config_loading import load_config
@@ -55,28 +52,8 @@ ARMS = {
 RESAMPLES, DIGITS = 2000, 4
 
 
-def main() -> None:
-    """Measures what FILE lacks."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("file", type=Path)
-    asked.add_argument("--seeds", type=int, default=1)
-    asked.add_argument("--page", type=Path)
-    given = asked.parse_args()
-    torch.set_num_threads(1)
-    known = given.file.read_text(encoding="utf-8").splitlines() if given.file.is_file() else []
-    lines = [json.loads(line) for line in known]
-    done = {(line["epsilon"], line["seed"]) for line in lines}
-    for seed in range(given.seeds):
-        for epsilon in SETTINGS:
-            if (epsilon, seed) not in done:
-                lines.append({"epsilon": epsilon, "seed": seed, **measured(epsilon, seed)})
-                given.file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if given.page is not None:
-        renew(given.page, "joint", table(lines))
-
-
-def measured(epsilon: str, seed: int) -> dict[str, Any]:
-    """What the three runs of one ε and seed gave."""
+def measured(epsilon: str, seed: int) -> list[dict[str, Any]]:
+    """What the three runs of one ε and seed gave, as one line."""
     seeds = [f"data.seed={seed}", f"federation.seed={seed}"]
     scenario, own = SETTINGS[epsilon]
     shared = [*own, *seeds, "evaluation.lab=false", "evaluation.companions="]
@@ -86,7 +63,7 @@ def measured(epsilon: str, seed: int) -> dict[str, Any]:
         arms[arm], plain = _of_run(config)
     columns = {f"{arm} {name}": values for arm, own in arms.items() for name, values in own.items()}
     columns |= {f"{name} square": values for name, values in plain.items()}
-    return _figures(columns)
+    return [{"epsilon": epsilon, "seed": seed, **_figures(columns)}]
 
 
 def _of_run(config: RunConfig) -> tuple[dict[str, Floats], dict[str, Floats]]:
@@ -176,4 +153,4 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    fill(__doc__, SETTINGS, measured, table, "joint")

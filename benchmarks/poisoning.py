@@ -14,7 +14,6 @@ the share of lists of ten in which a pushed item stands. The test part is not lo
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -25,10 +24,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 
-from benchmarks.adapter_gain.page import renew
-from common.atomic_files import write_text
+from benchmarks.by_epsilon import fill
 from common.build_recommender import build_recommender
 from common.config_loading import load_config
 from common.metrics import user_metrics
@@ -68,26 +65,6 @@ class Lists(NamedTuple):
 
     ndcg: dict[str, float]
     shown: Floats
-
-
-def main() -> None:
-    """Measures what the file lacks."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("file", type=Path)
-    asked.add_argument("--seeds", type=int, default=1)
-    asked.add_argument("--page", type=Path)
-    given = asked.parse_args()
-    torch.set_num_threads(1)
-    known = given.file.read_text(encoding="utf-8").splitlines() if given.file.is_file() else []
-    lines = [json.loads(line) for line in known]
-    done = {(line["epsilon"], line["seed"]) for line in lines}
-    for epsilon in SETTINGS:
-        for seed in range(given.seeds):
-            if (epsilon, seed) not in done:
-                lines += measured(epsilon, seed)
-                write_text(given.file, "".join(json.dumps(line) + "\n" for line in lines))
-    if given.page is not None:
-        renew(given.page, "poisoning", table(lines))
 
 
 def measured(epsilon: str, seed: int) -> list[dict[str, Any]]:
@@ -229,4 +206,4 @@ def table(lines: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    fill(__doc__, SETTINGS, measured, table, "poisoning")

@@ -5,11 +5,12 @@ As root, on a machine with systemd installed (not necessarily running)::
     python -m benchmarks.under_systemd --boot
 
 It boots systemd as the first process of namespaces of its own, over a throw-away overlay of this
-machine's root and in control groups of its own, so that nothing of the machine changes. There it
-types what docs/deploy-server.md and docs/deploy-site.md say (`runuser` for `sudo`): a coordinator
-and one site of MovieLens-100K, `systemctl enable --now`, one run in mode `local`. Each unit's main
-process is killed in the midst of the run. It ends with a line for each check, and exit code 1
-where one failed.
+machine's root and in control groups of its own, so that no file of the machine changes; network
+and kernel are the machine's (ports 9091 to 9098 and 50061 must be free). There it types what
+docs/deploy-server.md and docs/deploy-site.md say (`runuser` for `sudo`): a coordinator and one
+site of MovieLens-100K, `systemctl enable --now`, one run in mode `local`. The main processes of
+gate, monitor, SuperNode and agent are killed in the midst of the run. It ends with a line for
+each check, and exit code 1 where one failed.
 """
 
 from __future__ import annotations
@@ -26,12 +27,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from common.config import DataConfig
-from common.site_folder import write_catalogue
-from simulations.datasets import load_dataset
+from benchmarks.first_round import partner_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 CGROUPS = Path("/sys/fs/cgroup")
@@ -53,7 +49,7 @@ top=$(mktemp -d); mount -t tmpfs -o size=6G tmpfs $top; mkdir $top/upper $top/wo
 mount -t overlay overlay -o lowerdir=/,upperdir=$top/upper,workdir=$top/work $top/root
 cd $top/root
 mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev
-for each in run tmp; do mount -t tmpfs tmpfs $each; done; chmod 1777 tmp
+for each in run tmp; do mount -t tmpfs tmpfs $each; done; chmod 1777 tmp; touch run/under-systemd
 rm -rf lib/systemd/system/*.target.wants etc/systemd/system/*.target.wants
 for unit in systemd-udevd.service systemd-tmpfiles-setup.service systemd-tmpfiles-clean.timer \
   systemd-sysctl.service systemd-udevd-control.socket systemd-udevd-kernel.socket getty.target
@@ -73,6 +69,12 @@ def main() -> None:
     role.add_argument("--inside", action="store_true", help="as the booted system's root")
     parser.add_argument("--python", default="/usr/bin/python3", help="that every user may run")
     given = parser.parse_args()
+    if given.boot and os.geteuid() != 0:
+        raise SystemExit("error: only root can boot a system; run it as root")
+    if given.inside and not Path("/run/under-systemd").is_file():
+        raise SystemExit(
+            "error: this is the machine itself, which --inside would change; use --boot"
+        )
     raise SystemExit(_inside(given.python) if given.inside else _boot(given.python))
 
 
@@ -146,6 +148,7 @@ def _inside(python: str) -> int:
     refreshed = _said("systemctl", "show", "-P", "Result", "fedrec-refresh")
     checks["the refresh has ended well"] = refreshed == "success"
     checks["a run ends, its processes killed one by one"] = _run_with_kills()
+    checks["the ledger has one entry for each release"] = _is_paid_once()
     checks["all units are up after it"] = _all_active((*SERVER_UNITS, *SITE_UNITS))
     checks["the site serves the run's adapter"] = _serves()
     for unit in (*SERVER_UNITS, *SITE_UNITS, "fedrec-refresh", "fedrec-serve"):
@@ -198,18 +201,8 @@ def _join() -> None:
         *("fedrec-site", "init", "--system", "--site", SITE, "--name", "north", "--source", "csv"),
         *("--superlink", f"localhost:{port}", "--ca", "/root/ca.crt", "--signer", signer),
     )
-    data = load_dataset(DataConfig(dataset="movielens-100k"))
-    write_catalogue(SITE / "items.parquet", data.catalogue)
-    rows = data.interactions
-    table = pd.DataFrame(
-        {
-            "user_id": np.asarray(rows.user_ids)[rows.user],
-            "item_id": np.asarray(data.catalogue.item_ids)[rows.item],
-            "rating": rows.rating,
-            "timestamp": rows.timestamp,
-        }
-    )
-    table[rows.user < USERS].to_csv(SITE / "interactions.csv", index=False)
+    table, user = partner_tables(SITE)
+    table[user < USERS].to_csv(SITE / "interactions.csv", index=False)
     for name in ("items.parquet", "interactions.csv"):
         shutil.chown(SITE / name, "fedrec", "fedrec")
     source = SITE / "source.toml"
@@ -270,6 +263,20 @@ def _rounds() -> list[dict[str, Any]]:
         for path in SERVER.glob("runs/*/rounds.jsonl")
         for line in path.read_text().splitlines()
     ]
+
+
+def _is_paid_once() -> bool:
+    """Whether the site's ledger holds what the run's records say, and no more."""
+    releases = sum(
+        len(path.read_text().splitlines()) for path in SERVER.glob("runs/*/releases.jsonl")
+    )
+    shown = json.loads(
+        _said(*_as("fedrec", "fedrec-site", "ledger", "show", "--site", SITE, "--json"))
+    )
+    recorded = _rounds()[-1]["sites"][0]["epsilon_prv"]
+    spent, entries = shown["epsilon_prv"], shown["tree_size"]
+    print(f"{releases} releases, {entries} entries; ε {recorded:.4f} and {spent:.4f}", flush=True)
+    return bool(releases == entries and abs(recorded - spent) < 1e-9)
 
 
 def _serves() -> bool:

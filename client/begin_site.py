@@ -149,9 +149,9 @@ def _words(plan: SitePlan) -> dict[str, str]:
         "relay_users": relay,
         "code_signers": f'code_signers = ["{plan.signer}"]' if plan.signer else _NO_SIGNERS,
         "anchor": anchor if plan.system else f'# anchor = "/mnt/other/{plan.name}.anchor"',
-        # A site's folder below /home must stay visible to its own agent.
         "hardening": HARDENING,
         "hardening_without_devices": WITHOUT_DEVICES,
+        # A site's folder below /home must stay visible to its own agent.
         "protect_home": "read-only" if below_home else "yes",
     }
 

@@ -75,7 +75,7 @@ def start_run(
         print(f"FLWR_HOME={home} {shlex.join(command)}")
         return None
     if shutil.which(command[0]) is None:
-        raise FederationError("the command flwr is not on PATH; activate fedrec's environment")
+        raise FederationError("the command flwr is not installed; install fedrec again")
     before = _runs(made)
     environment = {**os.environ, **QUIET_ENVIRONMENT, "FLWR_HOME": str(made.flower_home)}
     subprocess.run(command, env=environment, check=False)

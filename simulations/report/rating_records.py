@@ -55,6 +55,8 @@ def ratings_record(
     sums = np.concatenate([_sums(wanted, told) for told in rows.values()], axis=1)  # [U, 3 rows]
     errors = _errors(sums.sum(axis=0)[None])[0]  # [rows, 2]
     drawn = _errors(resampled_sums(sums, resamples=resamples, seed=seed))  # [B, rows, 2]
+    if len(judged) == 1:
+        drawn[:] = np.nan  # one user says nothing about others: no interval
 
     def figure(row: int, kind: int) -> IntervalRecord:
         return IntervalRecord.of(percentile_interval(errors[row, kind], drawn[:, row, kind]))

@@ -54,6 +54,16 @@ def test_errors_are_those_by_hand() -> None:
     assert model.rmse.low <= model.rmse.mean <= (model.rmse.high or 0)
 
 
+def test_one_user_has_no_interval() -> None:
+    alone = [SPLITS[0], SPLITS[2]]
+    found = ratings_record(
+        "m", lambda _asked: TOLD[:1], alone, ITEMS, "test", resamples=200, seed=1
+    )
+    assert (found.users, found.rows[0].rmse.mean) == (1, pytest.approx(0.5))
+    intervals = [row.rmse for row in found.rows] + [found.rmse_less_item_mean]
+    assert {(each.low, each.high) for each in intervals} == {(None, None)}
+
+
 def test_training_means_are_damped_and_see_no_held_out_rating() -> None:
     means, overall = training_means(SPLITS, ITEMS)
     assert overall == pytest.approx(16 / 5)
